@@ -1,0 +1,66 @@
+"""SlowFast video networks: name in, model or answer out.
+
+The names below are loaded when they are first used, so that importing the package costs little more than torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from slowfast_hub.predict.predictor import Predictor as Predictor
+    from slowfast_hub.predict.predictor import classify as classify
+    from slowfast_hub.spec import ClipSpec as ClipSpec
+    from slowfast_hub.spec import LoadReport as LoadReport
+    from slowfast_hub.spec import Prediction as Prediction
+    from slowfast_hub.spec import ResNet3DArch as ResNet3DArch
+    from slowfast_hub.spec import SlowFastArch as SlowFastArch
+    from slowfast_hub.spec import VideoError as VideoError
+    from slowfast_hub.spec import VideoInfo as VideoInfo
+    from slowfast_hub.spec import WeightsInfo as WeightsInfo
+    from slowfast_hub.transforms.eval import EvalTransform as EvalTransform
+    from slowfast_hub.video.clips import sample_clip as sample_clip
+    from slowfast_hub.zoo.load import LoadError as LoadError
+    from slowfast_hub.zoo.load import load_weights as load_weights
+    from slowfast_hub.zoo.manifest import weights_info as weights_info
+    from slowfast_hub.zoo.registry import create_model as create_model
+    from slowfast_hub.zoo.registry import list_models as list_models
+    from slowfast_hub.zoo.registry import register_model as register_model
+    from slowfast_hub.zoo.registry import register_timm as register_timm
+
+HOME = {
+    "predict.predictor": ("Predictor", "classify"),
+    "spec": (
+        "ClipSpec",
+        "LoadReport",
+        "Prediction",
+        "ResNet3DArch",
+        "SlowFastArch",
+        "VideoError",
+        "VideoInfo",
+        "WeightsInfo",
+    ),
+    "transforms.eval": ("EvalTransform",),
+    "video.clips": ("sample_clip",),
+    "zoo.load": ("LoadError", "load_weights"),
+    "zoo.manifest": ("weights_info",),
+    "zoo.registry": ("create_model", "list_models", "register_model", "register_timm"),
+}
+MODULE_OF = {name: module for module, names in HOME.items() for name in names}
+
+__all__ = sorted([*MODULE_OF, "__version__"])  # noqa: PLE0605 - computed from the table above
+
+
+def __getattr__(name: str) -> object:
+    if name not in MODULE_OF:
+        raise AttributeError(f"module 'slowfast_hub' has no attribute {name!r}")
+    value = getattr(import_module(f"slowfast_hub.{MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *MODULE_OF])

@@ -1,0 +1,65 @@
+"""What both networks offer, in timm's words: forward_features, forward_head, get_classifier, reset_classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from slowfast_hub.models.heads import ClassHead
+from slowfast_hub.models.pathway import Pathway
+from slowfast_hub.spec import Arch
+
+
+class Classifier(nn.Module):
+    """A backbone that gives maps, and a `ClassHead`. Subclasses define `forward_features`."""
+
+    arch: Arch
+    head: ClassHead
+
+    def finish(self, arch: Arch, num_features: int) -> None:
+        """Attach the head for `num_features` channels of all pathways together."""
+        self.arch = arch
+        self.num_features = num_features
+        self.head = ClassHead(
+            num_features, arch.num_classes, pool=arch.pool, activation=arch.activation, dropout=arch.dropout
+        )
+
+    @property
+    def num_classes(self) -> int:
+        return self.arch.num_classes
+
+    def forward_features(self, clips: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def forward_head(self, maps: Sequence[Tensor], pre_logits: bool = False) -> Tensor:
+        """Maps to logits `(B, num_classes)`, or with `pre_logits` to pooled features `(B, num_features)`."""
+        return self.head(maps, pre_logits=pre_logits)
+
+    def forward(self, clips: Tensor | Sequence[Tensor]) -> Tensor:
+        return self.forward_head(self.forward_features(clips))
+
+    def get_classifier(self) -> nn.Module:
+        """The linear layer, or Identity when `num_classes` is 0."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new head for `num_classes`; 0 makes the network give pooled features `(B, num_features)`."""
+        self.arch = replace(self.arch, num_classes=num_classes)
+        device = next(self.parameters()).device
+        self.head.reset(num_classes)
+        self.head.to(device)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in the backward pass: less memory, about a third more time."""
+        for module in self.modules():
+            if isinstance(module, Pathway):
+                module.grad_checkpointing = enable
+
+
+def check_clips(name: str, clips: Tensor, channels: int) -> None:
+    if clips.ndim != 5 or clips.shape[1] != channels:
+        raise ValueError(f"{name} must be (B, {channels}, T, H, W); got {tuple(clips.shape)}")
+    if not clips.is_floating_point():
+        raise ValueError(f"{name} must be normalised floats; got {clips.dtype}: use EvalTransform on uint8 frames")

@@ -1,0 +1,61 @@
+"""From the last maps to logits.
+
+The code bases differ in how a map larger than the 7x7 of training is pooled (differences.md of PySlowFast,
+PyTorchVideo, MMAction2 in docs/conversions): over the whole map, or in 7x7 windows at stride 1 whose logits
+(PyTorchVideo) or scores (PySlowFast, head_helper.py) are averaged. At 224 px all three are the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WINDOW = 7  # the map that 224 px training gives
+
+
+class ClassHead(nn.Module):
+    """Pool each pathway, concatenate, drop out, classify: maps `(B, C_i, T_i, H, W)` to logits `(B, num_classes)`."""
+
+    def __init__(self, num_features: int, num_classes: int, *, pool: str, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.pool = pool
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout)
+        self.num_features = num_features
+        self.reset(num_classes)
+
+    def reset(self, num_classes: int) -> None:
+        """A fresh classifier; 0 classes leave the pooled features."""
+        self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        if isinstance(self.fc, nn.Linear):
+            nn.init.normal_(self.fc.weight, std=0.01)
+            nn.init.zeros_(self.fc.bias)
+
+    def features(self, maps: Sequence[Tensor]) -> Tensor:
+        """Mean over time and space: `(B, num_features)`."""
+        return torch.cat([stream.mean((2, 3, 4)) for stream in maps], dim=1)
+
+    def windows(self, maps: Sequence[Tensor]) -> Tensor:
+        """Mean over time and over each window: `(B, windows, num_features)`."""
+        pooled = [functional.avg_pool2d(m.mean(2), [min(WINDOW, size) for size in m.shape[3:]], stride=1) for m in maps]
+        return torch.cat(pooled, dim=1).flatten(2).transpose(1, 2)
+
+    def forward(self, maps: Sequence[Tensor], *, pre_logits: bool = False) -> Tensor:
+        if pre_logits or self.pool == "global" or isinstance(self.fc, nn.Identity):
+            features = self.features(maps)
+            return features if pre_logits else self.fc(self.dropout(features))
+        logits = self.fc(self.dropout(self.windows(maps)))  # (B, windows, num_classes)
+        if self.pool == "window_probs" and not self.training:
+            return mean_score_logits(logits, self.activation)
+        return logits.mean(1)
+
+
+def mean_score_logits(logits: Tensor, activation: str) -> Tensor:
+    """The logits whose softmax (or sigmoid) is exactly the mean over dim 1 of the windows' scores."""
+    if activation == "softmax":
+        return logits.log_softmax(-1).logsumexp(1) - torch.log(torch.tensor(float(logits.shape[1])))
+    # logsigmoid of +x and -x keeps the two tails apart where a plain logit of the mean would round to infinity
+    return functional.logsigmoid(logits).logsumexp(1) - functional.logsigmoid(-logits).logsumexp(1)

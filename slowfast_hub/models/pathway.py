@@ -1,0 +1,64 @@
+"""One pathway: stem and res2..res5 of one stream (paper, Table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from slowfast_hub.models.blocks import Bottleneck, Stem
+from slowfast_hub.models.nonlocal_block import NonLocal
+from slowfast_hub.spec import STAGE_BLOCKS, Arch, KernelPattern
+
+STAGES = ("res2", "res3", "res4", "res5")
+
+
+class Pathway(nn.Module):
+    """Stem and four stages; a stage is `self.stages()[i]`.
+
+    `fused[i]` channels come from a lateral connection in front of stage i and widen its input.
+    """
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        in_channels: int,
+        width: int,
+        kernels: KernelPattern,
+        nonlocal_at: tuple[tuple[int, ...], ...] = ((), (), (), ()),
+        fused: Sequence[int] = (0, 0, 0, 0),
+    ) -> None:
+        super().__init__()
+        self.stem = Stem(in_channels, width, kernels[0][0])
+        self.grad_checkpointing = False
+        channels = width
+        for i, name in enumerate(STAGES):
+            out_channels = 4 * width * 2**i
+            temporal = STAGE_BLOCKS[arch.depth][i] if arch.temporal_blocks is None else arch.temporal_blocks[i]
+            blocks: list[nn.Module] = []
+            for block in range(STAGE_BLOCKS[arch.depth][i]):
+                first = block == 0
+                blocks.append(
+                    Bottleneck(
+                        channels + fused[i] if first else out_channels,
+                        out_channels,
+                        temporal_kernel=kernels[i + 1][block % len(kernels[i + 1])] if block < temporal else 1,
+                        spatial_stride=2 if first and i > 0 else 1,
+                    )
+                )
+                if block in nonlocal_at[i]:
+                    blocks.append(NonLocal(out_channels, kind=arch.nonlocal_kind, pool=arch.nonlocal_pool))
+            self.add_module(name, nn.Sequential(*blocks))
+            channels = out_channels
+        self.num_features = channels
+
+    def stage(self, i: int, x: Tensor) -> Tensor:
+        """Run res(i+2) on `(B, C, T, H, W)`; its blocks are recomputed in the backward pass when checkpointing."""
+        blocks = self.get_submodule(STAGES[i])
+        if not (self.grad_checkpointing and self.training):
+            return blocks(x)
+        for block in blocks.children():
+            x = checkpoint(block, x, use_reentrant=False)
+        return x

@@ -1,0 +1,39 @@
+"""One pathway and a head: Slow-only and Fast-only (paper, Table 5), I3D and C2D (PySlowFast's R50 forms)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from slowfast_hub.models.blocks import init_weights
+from slowfast_hub.models.classifier import Classifier, check_clips
+from slowfast_hub.models.pathway import Pathway
+from slowfast_hub.spec import ResNet3DArch
+
+
+class ResNet3D(Classifier):
+    """Clips `(B, 3, T, H, W)`, normalised, to logits `(B, num_classes)`."""
+
+    arch: ResNet3DArch
+
+    def __init__(self, arch: ResNet3DArch) -> None:
+        super().__init__()
+        self.pathway = Pathway(
+            arch,
+            in_channels=arch.in_chans,
+            width=arch.width,
+            kernels=arch.temporal_kernels,
+            nonlocal_at=arch.nonlocal_at,
+        )
+        self.temporal_pool = nn.MaxPool3d((arch.temporal_pool, 1, 1))
+        self.finish(arch, self.pathway.num_features)
+        init_weights(self, zero_init_last=arch.zero_init_last)
+
+    def forward_features(self, clips: Tensor) -> tuple[Tensor]:  # type: ignore[override]
+        """Clips to the map of res5, `(B, 2048, T / temporal_pool, H/32, W/32)`, in a tuple of one."""
+        check_clips("clips", clips, self.arch.in_chans)
+        if clips.shape[2] < self.arch.temporal_pool:
+            raise ValueError(f"a clip needs at least {self.arch.temporal_pool} frames; got {clips.shape[2]}")
+        x = self.temporal_pool(self.pathway.stage(0, self.pathway.stem(clips)))
+        for i in (1, 2, 3):
+            x = self.pathway.stage(i, x)
+        return (x,)

@@ -1,0 +1,77 @@
+"""SlowFast networks (Feichtenhofer, Fan, Malik, He, ICCV 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from torch import Tensor, nn
+
+from slowfast_hub.models.blocks import init_weights
+from slowfast_hub.models.classifier import Classifier, check_clips
+from slowfast_hub.models.fast_input import FAST_CHANNELS, FAST_INPUTS, slow_indices
+from slowfast_hub.models.lateral import LATERALS
+from slowfast_hub.models.pathway import Pathway
+from slowfast_hub.spec import SlowFastArch
+
+
+class SlowFast(Classifier):
+    """Two pathways, laterals after stem and res2..res4, one head.
+
+    In: clips `(B, 3, T, H, W)`, normalised, T a multiple of alpha; the Slow frames are cut here. `[slow, fast]` with
+    `(B, 3, T / alpha, H, W)` and `(B, 3, T, H, W)` is accepted too, and is the only way for `fast_input="flow"`.
+    Out: logits `(B, num_classes)`.
+    """
+
+    arch: SlowFastArch
+
+    def __init__(self, arch: SlowFastArch) -> None:
+        super().__init__()
+        # Upwards: 64 / 6 -> 11 and 64 / 12 -> 6 channels give the multiply-adds of Table 5b within 1 %.
+        fast_width = ceil(arch.width / arch.beta_inv)
+        self.fast_channels = FAST_CHANNELS.get(arch.fast_input, arch.in_chans)
+        self.fast = Pathway(
+            arch, in_channels=self.fast_channels, width=fast_width, kernels=arch.fast_temporal_kernels
+        )
+        fused_widths = [fast_width, *(4 * fast_width * 2**i for i in range(3))]
+        self.laterals = nn.ModuleList(LATERALS[arch.lateral](width, arch) for width in fused_widths)
+        self.slow = Pathway(
+            arch,
+            in_channels=arch.in_chans,
+            width=arch.width,
+            kernels=arch.temporal_kernels,
+            nonlocal_at=arch.nonlocal_at,
+            fused=[lateral.extra for lateral in self.laterals],
+        )
+        self.finish(arch, self.slow.num_features + self.fast.num_features)
+        init_weights(self, zero_init_last=arch.zero_init_last)
+
+    def split(self, clips: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Clips to `slow (B, C, T / alpha, H, W)` and `fast (B, C', T, H', W')`."""
+        if isinstance(clips, Tensor):
+            if self.arch.fast_input == "flow":
+                raise ValueError("fast_input='flow' takes [slow_rgb, fast_flow] with fast_flow (B, 2, T, H, W)")
+            check_clips("clips", clips, self.arch.in_chans)
+            frames = clips.shape[2]
+            if frames % self.arch.alpha:
+                raise ValueError(f"a clip needs a multiple of alpha = {self.arch.alpha} frames; got {frames}")
+            indices = slow_indices(frames, alpha=self.arch.alpha, rule=self.arch.slow_rule).to(clips.device)
+            return clips.index_select(2, indices), FAST_INPUTS[self.arch.fast_input](clips)
+        if len(clips) != 2:
+            raise ValueError(f"a list must be [slow, fast]; got {len(clips)} tensors")
+        slow, fast = clips
+        check_clips("slow", slow, self.arch.in_chans)
+        check_clips("fast", fast, 2 if self.arch.fast_input == "flow" else self.arch.in_chans)
+        if slow.shape[2] * self.arch.alpha != fast.shape[2]:
+            raise ValueError(
+                f"fast must have alpha = {self.arch.alpha} frames per slow frame; got {slow.shape[2]} and {fast.shape[2]}"
+            )
+        return slow, fast if self.arch.fast_input == "flow" else FAST_INPUTS[self.arch.fast_input](fast)
+
+    def forward_features(self, clips: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Clips to the maps of res5: slow `(B, 2048, T / alpha, H/32, W/32)` and fast `(B, 256, T, H/32, W/32)`."""
+        slow, fast = self.split(clips)
+        slow, fast = self.slow.stem(slow), self.fast.stem(fast)
+        for i, lateral in enumerate(self.laterals):
+            slow, fast = self.slow.stage(i, lateral(slow, fast)), self.fast.stage(i, fast)
+        return slow, fast

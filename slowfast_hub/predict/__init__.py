@@ -1,0 +1,1 @@
+"""Where the roads meet: a video and a network become an answer."""

@@ -1,0 +1,116 @@
+"""A video in, an answer out.
+
+The road: open, plan the views, decode once, transform, run the network on batches of views, average. Frames are dropped
+as soon as no later clip needs them and views run `batch_size` at a time, so memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from slowfast_hub.models import VideoModel
+from slowfast_hub.predict.aggregate import aggregate
+from slowfast_hub.predict.views import plan_views
+from slowfast_hub.spec import Prediction, ViewPlan, Views, WeightsInfo
+from slowfast_hub.transforms.eval import EvalTransform
+from slowfast_hub.video.decode import Reader, Video, open_video
+from slowfast_hub.zoo.manifest import read_labels, weights_info
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, create_model
+
+BATCH_SIZE = 4  # views per run of the network
+
+
+class Predictor:
+    """Keeps one network for many videos: `Predictor(name)(video) -> Prediction`.
+
+    name: a registered name with weights, `"row"` or `"row.tag"`; the embedded network when left out.
+    views: `centre`, `paper` or `(clips, crops)`.
+    device: a torch device; None takes CUDA where there is one, else the CPU.
+    """
+
+    def __init__(
+        self,
+        name: str = DEFAULT_MODEL,
+        *,
+        views: Views = "centre",
+        device: str | torch.device | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        weights = weights_info(name)
+        self.name = weights.name
+        self.views = views
+        self.batch_size = batch_size
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = create_model(weights.name, pretrained=True).to(self.device)
+        self.labels = labels_of(weights)
+
+    def __call__(self, video: Video, *, fps: float | None = None) -> Prediction:
+        """Classify one video: a path, a URL, bytes, a file object, `(T, H, W, 3)` uint8, or a folder of frames.
+
+        fps: the rate of an array or a folder of frames (30 when left out); a file knows its own.
+        Errors: VideoError when the frames cannot be had.
+        """
+        begin = time.perf_counter()
+        reader = open_video(video, fps=fps)
+        plan = plan_views(reader.info, self.model.arch.clip, self.views)
+        view_logits = run_views(self.model, reader, plan, batch_size=self.batch_size)
+        return Prediction(
+            probs=aggregate(view_logits, self.model.arch.activation),
+            view_logits=view_logits,
+            labels=self.labels,
+            video=reader.info,
+            plan=plan,
+            model=self.name,
+            seconds=time.perf_counter() - begin,
+        )
+
+
+def classify(video: Video, name: str = DEFAULT_MODEL, *, views: Views = "centre", fps: float | None = None) -> Prediction:
+    """The three-line road: build the network, classify one video. For many videos keep a `Predictor`."""
+    begin = time.perf_counter()
+    answer = Predictor(name, views=views)(video, fps=fps)
+    return replace(answer, seconds=time.perf_counter() - begin)
+
+
+def labels_of(weights: WeightsInfo) -> tuple[str, ...]:
+    """The class names of a record, in index order."""
+    return read_labels(weights.labels) if isinstance(weights.labels, str) else tuple(weights.labels)
+
+
+@torch.inference_mode()
+def run_views(model: VideoModel, reader: Reader, plan: ViewPlan, *, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Logits of every view, `(V, num_classes)` on the CPU, in the order of the plan. The model must be in eval mode."""
+    device = next(model.parameters()).device
+    transform = EvalTransform(model.arch.clip)
+    logits: list[Tensor] = []
+    waiting: list[Tensor] = []
+    for frames in stream_clips(reader, plan.indices):
+        resized = transform.resized(frames)
+        waiting += [transform.cropped(resized, crop) for crop in plan.crops]
+        while len(waiting) >= batch_size:
+            logits.append(model(torch.stack(waiting[:batch_size]).to(device)).float().cpu())
+            del waiting[:batch_size]
+    if waiting:
+        logits.append(model(torch.stack(waiting).to(device)).float().cpu())
+    return torch.cat(logits)
+
+
+def stream_clips(reader: Reader, indices: Tensor) -> Iterator[Tensor]:
+    """The clips `(T, H, W, 3)` of `indices (clips, T)`, whose rows start in ascending order, on one decode pass."""
+    wanted = torch.unique(indices).tolist()
+    stream = zip(wanted, reader.stream(wanted), strict=True)
+    held: dict[int, Tensor] = {}
+    for row in indices:
+        last = int(row.max())
+        while last not in held:
+            number, frame = next(stream)
+            held[number] = frame
+        yield torch.stack([held[number] for number in row.tolist()])
+        # Later clips start no earlier, so what lies before this start is done with.
+        for number in [number for number in held if number < int(row.min())]:
+            del held[number]

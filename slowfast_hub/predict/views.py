@@ -1,0 +1,38 @@
+"""Which views of a video are tested (paper, section 4: 10 clips x 3 crops).
+
+One word everywhere, in Python, on the command line and in evaluation: `centre` is one clip from the middle and the centre
+crop, `paper` is 10 clips and 3 crops, and any pair `(clips, crops)` or `"5x1"` is itself.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from slowfast_hub.spec import CROPS, ClipSpec, VideoInfo, ViewPlan, Views
+from slowfast_hub.video.sampling import clip_indices, frame_time, uniform_starts
+
+NAMED = {"centre": (1, 1), "paper": (10, 3)}
+CROPS_OF = {1: ("centre",), 3: CROPS}
+
+
+def parse_views(views: Views) -> tuple[int, int]:
+    """`(clips, crops)` of a word, a pair or a string like "10x3"; ValueError for anything else."""
+    pair = views
+    if isinstance(views, str):
+        if views in NAMED:
+            return NAMED[views]
+        match = re.fullmatch(r"(\d{1,4})x(\d{1,2})", views)
+        pair = (int(match[1]), int(match[2])) if match else ()
+    if len(pair) != 2 or not all(isinstance(count, int) for count in pair) or pair[0] < 1 or pair[1] not in CROPS_OF:
+        raise ValueError(f"views is 'centre', 'paper', (clips, crops) or 'CLIPSxCROPS' with 1 or 3 crops; got {views!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def plan_views(info: VideoInfo, spec: ClipSpec, views: Views) -> ViewPlan:
+    """Frames and crops of every view: clip i of n starts at (frames - span) * i / n, a single one in the middle."""
+    clips, crops = parse_views(views)
+    indices = torch.stack([clip_indices(info, spec, start=start) for start in uniform_starts(info, spec, clips)])
+    spans = tuple((frame_time(info, int(row[0])), frame_time(info, int(row[-1]))) for row in indices)
+    return ViewPlan(indices=indices, spans_s=spans, crops=CROPS_OF[crops])

@@ -1,0 +1,279 @@
+"""The words every room uses: what a clip is, what a network is, what an answer is.
+
+Frozen dataclasses only; each checks itself, so an object that exists is a possible one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Fit = Literal["cover", "contain"]
+SlowRule = Literal["linspace", "strided"]
+Views = str | tuple[int, int]
+
+CROPS = ("left", "centre", "right")
+
+# Blocks per stage (res2..res5); all of them are bottlenecks (paper, Table 1).
+# 14 and 26 are the small bottleneck networks of timm's ResNet family.
+STAGE_BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+KernelPattern = tuple[tuple[int, ...], ...]
+
+# Temporal kernel of the stem and of the first convolution in each block of res2..res5, repeated over blocks.
+SLOW_KERNELS: KernelPattern = ((1,), (1,), (1,), (3,), (3,))  # paper, Table 1
+FAST_KERNELS: KernelPattern = ((5,), (3,), (3,), (3,), (3,))  # paper, Table 1
+I3D_KERNELS: KernelPattern = ((5,), (3,), (3, 1), (3, 1), (1, 3))  # PySlowFast, video_model_builder.py
+C2D_KERNELS: KernelPattern = ((1,), (1,), (1,), (1,), (1,))
+
+
+class VideoError(ValueError):
+    """A video that cannot give the frames asked for: names the source, the reason and how far it got."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        # An exception with two arguments does not survive a worker process without this.
+        return type(self), (self.source, self.reason)
+
+
+def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}; got {value!r}")
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What one clip is, for one file of weights: with it alone the pixels are right."""
+
+    frames: int = 32  # pictures in a clip: what the Fast pathway sees
+    stride: int = 2  # ticks of the clock between them
+    fps: float | None = 30.0  # the clock; None means the file's own frames
+    short_side: int = 256  # px, after the resize
+    crop: int = 256  # px, square
+    fit: Fit = "cover"  # cover: short side, then crop. contain: the whole picture, padded to a square
+    antialias: bool = False  # the published weights saw bilinear resizing without it
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)  # of RGB in 0..1
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "stride", "short_side", "crop"):
+            at_least(f"ClipSpec.{name}", getattr(self, name), 1)
+        one_of("ClipSpec.fit", self.fit, ("cover", "contain"))
+        if self.fps is not None and not 0 < self.fps < 1e4:
+            raise ValueError(f"ClipSpec.fps must be a positive rate or None; got {self.fps!r}")
+        if self.fit == "cover" and self.crop > self.short_side:
+            raise ValueError(f"ClipSpec.crop {self.crop} px is larger than short_side {self.short_side} px")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"ClipSpec.mean and .std are three numbers each, std > 0; got {self.mean}, {self.std}")
+
+
+@dataclass(frozen=True)
+class Arch:
+    """One network as a row of the registry: what all families share. Build it with `build`."""
+
+    clip: ClipSpec = ClipSpec()
+    num_classes: int = 400
+    depth: int = 50  # a key of STAGE_BLOCKS
+    width: int = 64  # channels of the stem; the other stages follow in the proportion of ResNet
+    in_chans: int = 3
+    temporal_kernels: KernelPattern = SLOW_KERNELS
+    temporal_blocks: tuple[int, ...] | None = None  # blocks per stage that may have a temporal kernel; None: all
+    nonlocal_at: tuple[tuple[int, ...], ...] = ((), (), (), ())  # block positions in res2..res5
+    nonlocal_kind: str = "dot_product"
+    nonlocal_pool: tuple[int, int, int] = (1, 2, 2)
+    pool: str = "global"
+    activation: str = "softmax"  # how logits become scores: sigmoid for multi-label data
+    dropout: float = 0.5
+    zero_init_last: bool = True  # the last batch-norm gamma of every block starts at 0
+
+    def __post_init__(self) -> None:
+        one_of("depth", self.depth, tuple(STAGE_BLOCKS))
+        one_of("nonlocal_kind", self.nonlocal_kind, ("dot_product", "softmax"))
+        one_of("pool", self.pool, ("global", "window_logits", "window_probs"))
+        one_of("activation", self.activation, ("softmax", "sigmoid"))
+        at_least("num_classes", self.num_classes, 0)
+        at_least("width", self.width, 1)
+        at_least("in_chans", self.in_chans, 1)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1); got {self.dropout!r}")
+        if len(self.nonlocal_pool) != 3 or min(self.nonlocal_pool) < 1:
+            raise ValueError(f"nonlocal_pool is three sizes T, H, W of at least 1; got {self.nonlocal_pool}")
+        check_kernels("temporal_kernels", self.temporal_kernels)
+        blocks = STAGE_BLOCKS[self.depth]
+        limit = self.temporal_blocks if self.temporal_blocks is not None else blocks
+        if len(limit) != 4 or any(not 0 <= count <= most for count, most in zip(limit, blocks)):
+            raise ValueError(f"temporal_blocks is four counts up to {blocks} at depth {self.depth}; got {limit}")
+        if len(self.nonlocal_at) != 4:
+            raise ValueError(f"nonlocal_at has one tuple per stage res2..res5; got {self.nonlocal_at}")
+        for stage, (places, count) in enumerate(zip(self.nonlocal_at, blocks), start=2):
+            if len(set(places)) != len(places) or any(not 0 <= place < count for place in places):
+                raise ValueError(f"nonlocal_at: res{stage} has blocks 0..{count - 1} at depth {self.depth}; got {places}")
+
+
+@dataclass(frozen=True)
+class ResNet3DArch(Arch):
+    """One pathway and a head: Slow-only, Fast-only, I3D, C2D."""
+
+    temporal_pool: int = 1  # max-pool over time after res2 (I3D and C2D of PySlowFast: 2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("temporal_pool", self.temporal_pool, 1)
+
+
+@dataclass(frozen=True)
+class SlowFastArch(Arch):
+    """Two pathways with lateral connections from Fast to Slow (paper, section 3)."""
+
+    alpha: int = 8  # Fast frames per Slow frame
+    beta_inv: int = 8  # Slow channels per Fast channel
+    lateral: str = "tconv"
+    fuse_kernel: int = 5  # temporal size of the lateral convolution
+    lateral_norm: bool = True  # batch norm and ReLU after it
+    fast_temporal_kernels: KernelPattern = FAST_KERNELS
+    fast_input: str = "rgb"
+    slow_rule: SlowRule = "linspace"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("lateral", self.lateral, ("none", "ttoc_sum", "ttoc_cat", "tsample", "tconv"))
+        one_of("fast_input", self.fast_input, ("rgb", "gray", "diff", "half", "flow"))
+        one_of("slow_rule", self.slow_rule, ("linspace", "strided"))
+        at_least("alpha", self.alpha, 1)
+        at_least("beta_inv", self.beta_inv, 1)
+        check_kernels("fast_temporal_kernels", self.fast_temporal_kernels)
+        if self.lateral == "ttoc_sum" and self.alpha != self.beta_inv:
+            raise ValueError(
+                "lateral 'ttoc_sum' adds alpha * C_fast channels to C_slow channels: needs alpha == beta_inv, "
+                f"got {self.alpha} and {self.beta_inv}"
+            )
+        if self.fuse_kernel < 1 or self.fuse_kernel % 2 == 0:
+            raise ValueError(f"fuse_kernel must be odd, so that the Slow frames stay aligned; got {self.fuse_kernel}")
+        if self.lateral != "tconv" and self.fuse_kernel != type(self).fuse_kernel:
+            raise ValueError(f"fuse_kernel={self.fuse_kernel} belongs to lateral='tconv'; lateral is {self.lateral!r}")
+        if self.lateral != "tconv" and not self.lateral_norm:
+            raise ValueError(f"lateral_norm belongs to lateral='tconv'; lateral is {self.lateral!r}")
+        if self.fast_input == "half" and self.pool != "global":
+            raise ValueError("fast_input='half' leaves maps of two sizes: needs pool='global'")
+        if self.fast_input in ("gray", "diff") and self.in_chans != 3:
+            raise ValueError(f"fast_input={self.fast_input!r} is computed from RGB: needs in_chans=3, got {self.in_chans}")
+
+
+def check_kernels(name: str, kernels: KernelPattern) -> None:
+    if len(kernels) != 5 or any(not stage or any(size < 1 or size % 2 == 0 for size in stage) for stage in kernels):
+        raise ValueError(f"{name} has five tuples (stem, res2..res5) of odd sizes; got {kernels}")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before its pixels are read."""
+
+    source: str  # path, URL, or a word such as "array"
+    frames: int
+    fps: float  # average rate of the file
+    width: int  # px as displayed, after rotation
+    height: int
+    rotation: int = 0  # degrees anti-clockwise that display applies: 0, 90, 180, 270
+    start_s: float = 0.0  # presentation time of the first frame
+    times_s: Tensor | None = field(default=None, repr=False, compare=False)  # (frames,) float64, only when the rate varies
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the end of the last."""
+        if self.times_s is None:
+            return self.frames / self.fps
+        return float(self.times_s[-1] - self.times_s[0]) + 1 / self.fps
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """Which frames and which crops make the views of one video: view v = clip v // len(crops), crop v % len(crops)."""
+
+    indices: Tensor  # (clips, T) long, frame numbers in the file
+    spans_s: tuple[tuple[float, float], ...]  # first and last presentation time of each clip
+    crops: tuple[str, ...]
+
+    @property
+    def num_views(self) -> int:
+        return len(self.indices) * len(self.crops)
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """One file of weights: one record of the manifest."""
+
+    name: str  # architecture.tag
+    arch: str
+    changes: dict[str, object]  # overrides of the row that this file needs, num_classes and clip included
+    labels: str | tuple[str, ...]  # name of a list in labels/, or the labels themselves
+    file: str
+    sha256: str | None  # None: not yet seen
+    bytes: int | None
+    license: str
+    origin: str  # where the weights come from
+    reported: dict[str, object] | None = None  # their figures, with protocol and source
+    measured: dict[str, object] | None = None  # our figures
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What loading a file did."""
+
+    source: str
+    loaded: tuple[str, ...]  # tensors taken from the file
+    new: tuple[str, ...] = ()  # tensors left at their fresh values: the new classifier, or nothing
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one video."""
+
+    probs: Tensor  # (num_classes,)
+    view_logits: Tensor  # (V, num_classes)
+    labels: tuple[str, ...]
+    video: VideoInfo
+    plan: ViewPlan
+    model: str
+    seconds: float  # wall time from the file to this answer
+
+    def top(self, k: int = 5) -> list[dict[str, str | float]]:
+        """The `k` best classes, best first: `[{"label": str, "score": float}, ...]`, as Hugging Face pipelines give."""
+        at_least("k", k, 1)
+        scores, classes = torch.topk(self.probs, min(k, len(self.probs)))
+        return [{"label": self.labels[c], "score": s} for s, c in zip(scores.tolist(), classes.tolist())]
+
+    @property
+    def views(self) -> str:
+        """The views that were averaged, as `clips x crops`."""
+        return f"{len(self.plan.indices)}x{len(self.plan.crops)}"
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{row['label']} {row['score']:.2f}" for row in self.top(3))
+        return (
+            f"Prediction({self.model}: {best}\n"
+            f"  {self.video.source}: {self.video.frames} frames, {self.video.fps:.2f} fps, {self.video.width}x{self.video.height}\n"
+            f"  views {self.views}, {self.seconds:.2f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(str(row['label']))}</td><td><progress value='{row['score']:.3f}'></progress></td>"
+            f"<td>{row['score']:.3f}</td></tr>"
+            for row in self.top(5)
+        )
+        caption = escape(f"{self.video.source} - {self.model}, views {self.views}")
+        return f"<table><caption>{caption}</caption>{rows}</table>"

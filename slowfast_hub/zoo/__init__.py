@@ -1,0 +1,1 @@
+"""Names and files: from a string to a network with weights."""

@@ -1,0 +1,62 @@
+"""safetensors to a network, strictly. There is no lenient mode: a new classifier is the only exception."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_hub.spec import LoadReport
+
+CLASSIFIER = "head.fc."
+
+
+class LoadError(ValueError):
+    """A file of weights that is unreadable or does not fit the network."""
+
+
+def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False) -> LoadReport:
+    """Copy the tensors of a safetensors file into `model`, all of them; nothing is changed when one does not fit.
+
+    new_head: keep the model's fresh classifier (`head.fc`) instead of the file's.
+    Tensors stored in half precision are widened to the model's type.
+    """
+    path = Path(source)
+    tensors = read_safetensors(path)
+    own = model.state_dict()
+    fresh = tuple(key for key in own if new_head and key.startswith(CLASSIFIER))
+    given = {key: value for key, value in tensors.items() if not (new_head and key.startswith(CLASSIFIER))}
+    problems = mismatches({key: value for key, value in own.items() if key not in fresh}, given)
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise LoadError(f"{path}: does not fit this network: {shown}")
+    with torch.no_grad():
+        for key, value in given.items():
+            own[key].copy_(value)
+    return LoadReport(source=str(path), loaded=tuple(sorted(given)), new=fresh)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, on the CPU."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of weights")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise LoadError(f"{path}: not a safetensors file ({error}); only safetensors are opened") from error
+
+
+def mismatches(expected: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
+    """What differs between two sets of tensors, a sentence each: missing, unknown, other shape, not finite numbers."""
+    problems = [f"missing {key!r}" for key in expected if key not in given]
+    problems += [f"unknown {key!r}" for key in given if key not in expected]
+    for key, value in given.items():
+        if key in expected and value.shape != expected[key].shape:
+            problems.append(f"{key!r} is {tuple(value.shape)}, expected {tuple(expected[key].shape)}")
+        elif key in expected and value.is_floating_point() != expected[key].is_floating_point():
+            problems.append(f"{key!r} is {value.dtype}, expected {expected[key].dtype}")
+    return problems

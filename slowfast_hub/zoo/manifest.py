@@ -1,0 +1,62 @@
+"""The records of manifest.json as `WeightsInfo`, and the label lists they name."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+
+from slowfast_hub.spec import ClipSpec, WeightsInfo
+
+PACKAGE = files("slowfast_hub")
+
+
+@cache
+def WEIGHTS() -> dict[str, WeightsInfo]:  # noqa: N802 - a table that is read on first use
+    """Every record, by `row.tag`; the first of a row is its default."""
+    records = json.loads((PACKAGE / "zoo" / "manifest.json").read_text(encoding="utf-8"))
+    return {name: WeightsInfo(name=name, **record) for name, record in records.items()}
+
+
+def weights_info(name: str) -> WeightsInfo:
+    """The record of one file of weights, by `row.tag` or by row (its default file); LookupError when there is none."""
+    if name in WEIGHTS():
+        return WEIGHTS()[name]
+    row, _, tag = name.partition(".")
+    if not tag:
+        return default_weights(row)
+    known = [other for other in WEIGHTS() if other.startswith(row + ".")]
+    raise LookupError(f"no weights called {name!r}; " + (f"{row} has {', '.join(known)}" if known else no_weights(row)))
+
+
+def default_weights(row: str) -> WeightsInfo:
+    """The first record of a row."""
+    for name, info in WEIGHTS().items():
+        if name.partition(".")[0] == row:
+            return info
+    raise LookupError(no_weights(row))
+
+
+def no_weights(row: str) -> str:
+    return (
+        f"no file of weights is recorded for {row!r}; list_models(pretrained=True) shows the ones there are, "
+        "checkpoint_path= loads a file of your own"
+    )
+
+
+def arch_changes(info: WeightsInfo) -> dict[str, object]:
+    """The overrides of a record as values of the row's dataclass: JSON's lists as tuples, `clip` as a ClipSpec."""
+    changes = {name: as_tuple(value) for name, value in info.changes.items()}
+    if "clip" in changes:
+        clip = {name: as_tuple(value) for name, value in info.changes["clip"].items()}  # type: ignore[attr-defined]
+        changes["clip"] = ClipSpec(**clip)
+    return changes
+
+
+def as_tuple(value: object) -> object:
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
+def read_labels(name: str) -> tuple[str, ...]:
+    """The classes of one list in labels/, one per line; the line number is the class index."""
+    return tuple((PACKAGE / "labels" / f"{name}.txt").read_text(encoding="utf-8").splitlines())
