@@ -191,6 +191,10 @@ class VideoInfo:
     start_s: float = 0.0  # presentation time of the first frame
     times_s: Tensor | None = field(default=None, repr=False, compare=False)  # (frames,) float64, only when the rate varies
 
+    def time_s(self, frame: int) -> float:
+        """Presentation time of a frame, in seconds of the file."""
+        return self.start_s + frame / self.fps if self.times_s is None else float(self.times_s[frame])
+
     @property
     def duration_s(self) -> float:
         """Seconds from the first frame to the end of the last."""

@@ -11,7 +11,7 @@ import re
 import torch
 
 from slowfast_hub.spec import CROPS, ClipSpec, VideoInfo, ViewPlan, Views
-from slowfast_hub.video.sampling import clip_indices, frame_time, uniform_starts
+from slowfast_hub.video.sampling import clip_indices, uniform_starts
 
 NAMED = {"centre": (1, 1), "paper": (10, 3)}
 CROPS_OF = {1: ("centre",), 3: CROPS}
@@ -34,5 +34,5 @@ def plan_views(info: VideoInfo, spec: ClipSpec, views: Views) -> ViewPlan:
     """Frames and crops of every view: clip i of n starts at (frames - span) * i / n, a single one in the middle."""
     clips, crops = parse_views(views)
     indices = torch.stack([clip_indices(info, spec, start=start) for start in uniform_starts(info, spec, clips)])
-    spans = tuple((frame_time(info, int(row[0])), frame_time(info, int(row[-1]))) for row in indices)
+    spans = tuple((info.time_s(int(row[0])), info.time_s(int(row[-1]))) for row in indices)
     return ViewPlan(indices=indices, spans_s=spans, crops=CROPS_OF[crops])

@@ -1,0 +1,1 @@
+"""Doors to the outside: thin, and imported by nobody."""

@@ -1,0 +1,214 @@
+"""The command `slowfast-hub`: results on stdout, everything else on stderr.
+
+Exit codes: 0 ok, 1 some inputs failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import slowfast_hub
+from slowfast_hub.spec import Prediction, VideoError
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models
+from slowfast_hub.zoo.registry import weights_info as find_weights
+
+app = typer.Typer(help="SlowFast video networks: name in, model or answer out.", no_args_is_help=True)
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
+
+KINETICS_HINT = (
+    f"{DEFAULT_MODEL} knows 16 actions (see `slowfast-hub info {DEFAULT_MODEL}`); "
+    "for the 400 Kinetics classes: slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
+)
+
+
+@app.command()
+def classify(
+    videos: Annotated[list[str], typer.Argument(help="Video files, URLs, or folders of frames.")],
+    model: Annotated[str, typer.Option(help="A name of `slowfast-hub list --pretrained`.")] = DEFAULT_MODEL,
+    views: Annotated[str, typer.Option(help="centre, paper (10x3), or CLIPSxCROPS such as 5x1.")] = "centre",
+    top_k: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
+    fps: Annotated[float | None, typer.Option(help="Rate of a folder of frames; a file knows its own.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: CUDA where there is one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what happens in each video.  Example: slowfast-hub classify examples/clip.mp4"""
+    from slowfast_hub.predict.predictor import Predictor
+    from slowfast_hub.predict.views import parse_views
+
+    try:
+        parse_views(views)
+        predict = Predictor(model, views=views, device=device)
+    except (ValueError, LookupError, RuntimeError) as error:
+        # RuntimeError: torch's answer to a device that is not there
+        raise usage(error) from error
+    if model == DEFAULT_MODEL:
+        err.print(KINETICS_HINT, style="dim", soft_wrap=True)
+    failed = 0
+    rows = []
+    with Progress(console=err, disable=len(videos) == 1 or not err.is_terminal) as progress:
+        for video in progress.track(videos, description="classify"):
+            try:
+                answer = predict(video, fps=fps)
+            except (VideoError, ValueError) as error:
+                failed += 1
+                rows.append({"video": video, "error": str(error)})
+                err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+                continue
+            rows.append(as_row(video, answer, top_k))
+            if not as_json:
+                show(answer, top_k)
+    if as_json:
+        print_json(rows)
+    raise typer.Exit(1 if failed else 0)
+
+
+def as_row(video: str, answer: Prediction, top_k: int) -> dict[str, object]:
+    return {
+        "video": video,
+        "model": answer.model,
+        "views": answer.views,
+        "seconds": round(answer.seconds, 3),
+        "top": answer.top(top_k),
+    }
+
+
+def show(answer: Prediction, top_k: int) -> None:
+    """One table per video, with the views and the time it took."""
+    table = Table("score", "label", title=answer.video.source, title_justify="left", title_style="bold")
+    for row in answer.top(top_k):
+        table.add_row(f"{row['score']:.3f}", str(row["label"]))
+    out.print(table)
+    out.print(f"{answer.model}, views {answer.views}, {answer.seconds:.2f} s", style="dim")
+
+
+@app.command("list")
+def list_command(
+    pattern: Annotated[str, typer.Argument(help="A wildcard, such as 'slowfast_*'.")] = "*",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Files of weights instead of networks.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The names this package knows."""
+    names = list_models(pattern, pretrained=pretrained)
+    if as_json:
+        print_json(names)
+    else:
+        for name in names:
+            typer.echo(name)
+
+
+@app.command()
+def info(name: Annotated[str, typer.Argument(help="A name of `slowfast-hub list`.")], as_json: Json = False) -> None:
+    """What a network is: its fields, its size, its weights."""
+    import torch
+
+    from slowfast_hub.models import build
+
+    try:
+        arch = find_arch(name.partition(".")[0])
+        weights = find_weights(name) if "." in name or list_models(f"{name}.*", pretrained=True) else None
+    except (ValueError, LookupError) as error:
+        raise usage(error) from error
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in build(arch).parameters())
+    record = {
+        "name": name,
+        "family": type(arch).__name__.removesuffix("Arch"),
+        "parameters": parameters,
+        "arch": asdict(arch),
+        "weights": asdict(weights) if weights else None,
+    }
+    if as_json:
+        print_json(record)
+        return
+    out.print(f"[bold]{name}[/bold]: {record['family']}, {parameters / 1e6:.3f} M parameters")
+    for field, value in asdict(arch).items():
+        out.print(f"  {field}: {value}", highlight=False, markup=False)
+    if weights is None:
+        out.print("weights: none recorded")
+    else:
+        for field, value in asdict(weights).items():
+            out.print(f"  {field}: {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, devices, codecs and cache paths: paste this into a bug report."""
+    report = diagnosis()
+    if as_json:
+        print_json(report)
+        return
+    for topic, value in report.items():
+        out.print(f"[bold]{topic}[/bold]: {value}", highlight=False, soft_wrap=True)
+
+
+PACKAGES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "av", "numpy", "accelerate")
+CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "prores", "ffv1", "gif")
+
+
+def diagnosis() -> dict[str, object]:
+    """What `doctor` says, as plain values."""
+    import av
+    import torch
+
+    devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return {
+        "slowfast_hub": f"{slowfast_hub.__version__} in {Path(slowfast_hub.__file__).parent}",
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "packages": {name: installed(name) for name in PACKAGES},
+        "devices": devices,
+        "threads": torch.get_num_threads(),
+        "codecs": {codec: codec in av.codecs_available for codec in CODECS},
+        "torch.hub cache": torch.hub.get_dir(),
+        "embedded weights": list_models(pretrained=True),
+    }
+
+
+def installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def usage(error: Exception) -> typer.Exit:
+    """Exit code 2 after one line on stderr."""
+    err.print(f"error: {error.args[0] if error.args else error}", style="red", markup=False, soft_wrap=True)
+    return typer.Exit(2)
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def version_callback(shown: bool) -> None:
+    if shown:
+        typer.echo(f"slowfast-hub {slowfast_hub.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=version_callback, is_eager=True)] = False,
+) -> None:
+    """SlowFast video networks: name in, model or answer out."""
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

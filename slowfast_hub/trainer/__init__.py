@@ -1,0 +1,1 @@
+"""Training: a leaf that no other room imports.  Needs `pip install "slowfast-hub[train]"`."""

@@ -1,0 +1,55 @@
+"""From frames to the clip that a file of weights expects: `ClipSpec` is the only argument.
+
+Order and values as in PySlowFast's testing: 0..1, normalise, short side by bilinear resizing of floats, then a crop.
+Normalising comes after the resize here: both are linear, so the result is the same and fewer pixels are touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slowfast_hub.spec import ClipSpec
+from slowfast_hub.transforms.geometry import crop_square, pad_square, resize_long, resize_short
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """Frames to a clip, the same for the same input."""
+
+    spec: ClipSpec
+
+    def __call__(self, frames: Tensor, *, crop: str = "centre") -> Tensor:
+        """(T, H, W, 3) uint8 RGB to a normalised float32 clip (3, T, S, S), S = spec.crop; `crop` is one of CROPS."""
+        return self.cropped(self.resized(frames), crop=crop)
+
+    def resized(self, frames: Tensor) -> Tensor:
+        """(T, H, W, 3) uint8 RGB to a normalised float32 (3, T, H', W'): what all crops of one clip share.
+
+        TypeError for frames that are not uint8, ValueError for another layout.
+        """
+        check_frames(frames)
+        # Frame by frame: the floats of a whole clip at the size of the file would take a gigabyte.
+        clip = torch.stack([self._fitted(frame.permute(2, 0, 1).float()) for frame in frames], dim=1)
+        mean, std = (clip.new_tensor(value).view(3, 1, 1, 1) for value in (self.spec.mean, self.spec.std))
+        return clip.div_(255).sub_(mean).div_(std)
+
+    def cropped(self, clip: Tensor, *, crop: str = "centre") -> Tensor:
+        """(3, T, S, S) out of what `resized` gives. For fit "contain" every crop is the whole picture, padded."""
+        if self.spec.fit == "contain":
+            return pad_square(clip, self.spec.crop)
+        return crop_square(clip, self.spec.crop, crop)
+
+    def _fitted(self, picture: Tensor) -> Tensor:
+        if self.spec.fit == "contain":
+            return resize_long(picture, self.spec.crop, antialias=self.spec.antialias)
+        return resize_short(picture, self.spec.short_side, antialias=self.spec.antialias)
+
+
+def check_frames(frames: Tensor) -> None:
+    if frames.dtype != torch.uint8:
+        raise TypeError(f"frames must be uint8 0..255, as decoded; got {frames.dtype}")
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames must be (T, H, W, 3) RGB with no empty side; got {tuple(frames.shape)}")

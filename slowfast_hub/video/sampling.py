@@ -1,0 +1,87 @@
+"""Which frames make a clip. Arithmetic only: no files, no pixels.
+
+A clip is `frames` pictures taken every `stride` ticks of a clock, so the same spec means the same duration in a
+25 fps and a 60 fps file. Rule and rounding: PySlowFast decoder.py, `get_start_end_idx` and `temporal_sampling`,
+with the evenly spaced starts of the paper's testing (section 4, 10 clips).
+
+A start is a place on the timeline of the video: its frames at a steady rate. A file of steady rate is its own
+timeline; one of varying rate is read off at the ticks of the clock, as a screen would show it.
+
+A video shorter than the clip, or a clip that reaches past the end, holds the last frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slowfast_hub.spec import ClipSpec, VideoInfo, at_least
+
+# Containers such as Matroska round each presentation time to a millisecond, the first one included.
+TIME_ROUNDING_S = 1e-3
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A video as pictures at a steady rate."""
+
+    frames: int
+    fps: float
+    numbers: Tensor | None = None  # (frames,) long, file frame shown at each place; None: place and frame are one
+
+    def file_frames(self, places: Tensor) -> Tensor:
+        """Numbers in the file for places on the timeline: rounded down, held inside the video. Long, any shape."""
+        places = places.clamp(0, self.frames - 1).long()
+        return places if self.numbers is None else self.numbers[places]
+
+
+def timeline(info: VideoInfo, spec: ClipSpec) -> Timeline:
+    """The steady timeline on which `spec` counts: the file itself, or its reading on the clock if its rate varies."""
+    if info.times_s is None:
+        return Timeline(info.frames, info.fps)
+    clock = spec.fps or info.fps
+    ticks = max(1, int((info.duration_s + TIME_ROUNDING_S) * clock))
+    shown_s = info.times_s[0] + torch.arange(ticks, dtype=torch.float64) / clock
+    numbers = torch.searchsorted(info.times_s, shown_s + TIME_ROUNDING_S, right=True) - 1
+    return Timeline(ticks, clock, numbers)
+
+
+def clip_span(line: Timeline, spec: ClipSpec) -> float:
+    """Places that a clip covers, its last tick included; at least 1."""
+    return max(1.0, spec.stride * spec.frames / (spec.fps or line.fps) * line.fps)
+
+
+def clip_indices(info: VideoInfo, spec: ClipSpec, *, start: float) -> Tensor:
+    """Numbers in the file of the frames of the clip that begins at place `start`: (T,) long, never descending."""
+    line = timeline(info, spec)
+    if spec.fps is None:
+        return line.file_frames(start + spec.stride * torch.arange(spec.frames))
+    # linspace to the last place of the span, not steps of `stride`: the published weights were trained on 0 2 .. 60 63.
+    return line.file_frames(torch.linspace(start, start + clip_span(line, spec) - 1, spec.frames))
+
+
+def room(info: VideoInfo, spec: ClipSpec) -> float:
+    """The last place where a whole clip still fits; 0 for a video no longer than the clip."""
+    line = timeline(info, spec)
+    return max(0.0, line.frames - clip_span(line, spec))
+
+
+def uniform_starts(info: VideoInfo, spec: ClipSpec, num_clips: int) -> list[float]:
+    """Places of `num_clips` evenly spaced clips: the centre for one, else `room * i / num_clips` (paper views)."""
+    at_least("num_clips", num_clips, 1)
+    last = room(info, spec)
+    return [last / 2] if num_clips == 1 else [last * i / num_clips for i in range(num_clips)]
+
+
+def random_start(info: VideoInfo, spec: ClipSpec, generator: torch.Generator | None = None) -> float:
+    """A place drawn evenly from all where a whole clip fits."""
+    return torch.rand((), generator=generator, dtype=torch.float64).item() * room(info, spec)
+
+
+def start_at(info: VideoInfo, spec: ClipSpec, start_s: float) -> float:
+    """The place `start_s` seconds after the first frame; ValueError outside the video."""
+    if not 0 <= start_s < info.duration_s:
+        raise ValueError(f"{info.source}: start_s must be in [0, {info.duration_s:.3f}), its length; got {start_s!r}")
+    return start_s * timeline(info, spec).fps

@@ -1,0 +1,85 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import slowfast_hub
+from slowfast_hub.apps.cli import app
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, list_models
+
+CLIP = str(Path(__file__).parents[2] / "examples" / "clip.mp4")
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_classify_prints_five_labels_the_views_and_the_time_and_names_the_kinetics_command():
+    result = run("classify", CLIP)
+    assert result.exit_code == 0
+    assert "views 1x1" in result.stdout
+    assert " s" in result.stdout.splitlines()[-1]
+    assert len([line for line in result.stdout.splitlines() if " 0." in line or "1.000" in line]) >= 5
+    assert "--model slowfast_r50_8x8" in result.stderr
+
+
+def test_json_is_alone_on_stdout():
+    result = run("classify", CLIP, "--json", "--top-k", "3", "--views", "2x1")
+    (row,) = json.loads(result.stdout)
+    assert row["views"] == "2x1"
+    assert len(row["top"]) == 3
+    assert row["model"].startswith(DEFAULT_MODEL)
+
+
+def test_a_bad_file_is_one_line_and_the_others_go_on(tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("not a video")
+    result = run("classify", str(bad), CLIP, "--json")
+    assert result.exit_code == 1
+    rows = json.loads(result.stdout)
+    assert "error" in rows[0]
+    assert "top" in rows[1]
+    assert len([line for line in result.stderr.splitlines() if line.startswith("error")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("classify", CLIP, "--model", "slowfast_r50_8x9"), "slowfast_r50_8x9"),
+        (("classify", CLIP, "--views", "many"), "'centre', 'paper'"),
+        (("classify", CLIP, "--device", "nonsense"), "nonsense"),
+        (("info", "slowfast_r50_8x9"), "did you mean 'slowfast_r50_8x8'"),
+        (("classify",), "VIDEOS"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_usage_errors_exit_with_2_and_say_what_is_wrong(arguments, said):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_list_prints_every_name_one_per_line():
+    assert run("list").stdout.split() == list_models()
+    assert json.loads(run("list", "c2d*", "--json").stdout) == ["c2d_r50_8x8"]
+
+
+def test_info_counts_parameters_of_the_built_network():
+    record = json.loads(run("info", "slowfast_r50_4x16", "--json").stdout)
+    assert record["parameters"] == 34_480_216
+    assert record["weights"] is None
+
+
+def test_doctor_names_versions_codecs_and_places():
+    report = json.loads(run("doctor", "--json").stdout)
+    assert report["packages"]["torch"] != "not installed"
+    assert report["codecs"]["h264"] is True
+    assert slowfast_hub.__version__ in report["slowfast_hub"]
+
+
+def test_python_m_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "slowfast_hub", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"slowfast-hub {slowfast_hub.__version__}"

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import slowfast_hub as sf
+from slowfast_hub.models import build
+from slowfast_hub.predict.predictor import run_views, stream_clips
+from slowfast_hub.predict.views import plan_views
+from slowfast_hub.spec import ClipSpec, SlowFastArch, VideoError
+from slowfast_hub.transforms.eval import EvalTransform
+from slowfast_hub.video.decode import ArrayReader, open_video, read_frames
+from slowfast_hub.zoo.registry import DEFAULT_MODEL
+
+CLIP = Path(__file__).parents[2] / "examples" / "clip.mp4"
+TINY = SlowFastArch(ClipSpec(frames=16, stride=2, short_side=40, crop=32), depth=14, width=8, beta_inv=4, num_classes=5)
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return sf.Predictor()
+
+
+def noise(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+
+
+def test_three_lines_classify_the_example():
+    answer = sf.classify(CLIP)
+    top = answer.top(5)
+    assert [set(row) for row in top] == [{"label", "score"}] * 5
+    assert [row["score"] for row in top] == sorted((row["score"] for row in top), reverse=True)
+    assert answer.probs.shape == (16,)
+    assert float(answer.probs.sum()) == pytest.approx(1, abs=1e-5)
+    assert answer.model.startswith(DEFAULT_MODEL + ".")
+    assert answer.views == "1x1"
+    assert answer.seconds > 0
+
+
+def test_a_predictor_gives_the_same_answer_for_a_path_bytes_a_file_object_and_frames(predictor):
+    by_path = predictor(CLIP)
+    reader = open_video(CLIP)
+    frames = read_frames(reader, torch.arange(reader.info.frames))
+    with CLIP.open("rb") as file:
+        by_file = predictor(file)
+    for other in (predictor(str(CLIP)), predictor(CLIP.read_bytes()), by_file, predictor(frames, fps=reader.info.fps)):
+        assert torch.equal(other.probs, by_path.probs)
+
+
+def test_views_are_run_in_the_order_of_the_plan_whatever_the_batch():
+    torch.manual_seed(0)
+    model = build(TINY).eval()
+    torch.nn.init.normal_(model.get_classifier().weight)
+    reader = ArrayReader(noise(90), fps=30.0)
+    plan = plan_views(reader.info, TINY.clip, (3, 3))
+    transform = EvalTransform(TINY.clip)
+    with torch.inference_mode():
+        one_by_one = torch.cat(
+            [
+                model(transform(read_frames(reader, row), crop=crop)[None])
+                for row in plan.indices
+                for crop in plan.crops
+            ]
+        )
+    for batch_size in (1, 4, 9, 50):
+        views = run_views(model, reader, plan, batch_size=batch_size)
+        assert torch.allclose(views, one_by_one, atol=1e-4)
+
+
+def test_one_decode_pass_gives_every_clip_and_drops_frames_behind_it():
+    class CountingReader(ArrayReader):
+        def stream(self, indices):
+            self.requests = [*getattr(self, "requests", []), list(indices)]
+            return super().stream(indices)
+
+    frames = np.zeros((300, 4, 4, 3), np.uint8)
+    frames[:] = np.arange(300, dtype=np.int64).astype(np.uint8)[:, None, None, None]
+    reader = CountingReader(frames, fps=30.0)
+    plan = plan_views(reader.info, ClipSpec(), "paper")
+    clips = list(stream_clips(reader, plan.indices))
+    assert len(reader.requests) == 1
+    for clip, row in zip(clips, plan.indices, strict=True):
+        assert clip[:, 0, 0, 0].tolist() == [number % 256 for number in row.tolist()]
+
+
+def test_a_video_of_one_frame_has_an_answer(predictor):
+    assert predictor(noise(1)).probs.isfinite().all()
+
+
+def test_a_one_pixel_video_has_an_answer(predictor):
+    assert predictor(noise(40, 1, 1)).probs.isfinite().all()
+
+
+def test_an_answer_prints_itself_in_text_and_in_a_notebook(predictor):
+    answer = predictor(CLIP)
+    assert len(repr(answer).splitlines()) == 3
+    assert "views 1x1" in repr(answer)
+    assert answer._repr_html_().count("<tr>") == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "name"), [(b"", "empty.mp4"), (b"hello " * 200, "text.mp4"), (None, "missing.mp4")]
+)
+def test_a_bad_file_is_a_video_error_that_names_it(tmp_path, predictor, content, name):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VideoError, match=name):
+        predictor(path)
+
+
+def test_a_folder_without_frames_is_a_video_error(tmp_path, predictor):
+    with pytest.raises(VideoError):
+        predictor(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [np.full((4, 8, 8, 3), np.nan, np.float32), np.zeros((4, 3, 8, 8), np.uint8), np.zeros((0, 8, 8, 3), np.uint8)],
+)
+def test_a_bad_array_says_what_was_expected(predictor, frames):
+    with pytest.raises((TypeError, ValueError), match=r"uint8|\(T, H, W, 3\)"):
+        predictor(frames)
+
+
+def test_held_out_real_clips_are_recognised(shared, predictor):
+    """One person of the fixed split, never trained on: nine of ten actions or better is what the card promises."""
+    clips = sorted((shared / "data" / "actions" / "weizmann").glob("*/shahar_*.avi"))
+    assert len(clips) == 10
+    right = sum(predictor(clip).top(1)[0]["label"] == clip.parent.name for clip in clips)
+    assert right >= 7

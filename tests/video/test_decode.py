@@ -1,0 +1,291 @@
+"""Frame N is frame N, in every container, and what is no video raises VideoError."""
+
+import io
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MILLISECOND, grey, levels, png_bytes, write_counting, write_video
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slowfast_hub.spec import VideoError
+from slowfast_hub.video import decode
+from slowfast_hub.video.decode import open_video, read_frames
+
+X264 = {"codec": "libx264", "pixels": "yuv444p", "b_frames": 3}
+OPEN_GOP = {"x264-params": "open-gop=1:scenecut=0:keyint=12:bframes=3:b-adapt=0", "qp": "1"}
+
+# Lossy codecs: two levels between frames, and enough bits, keep the grey nearest to its own number.
+CASES = {
+    "ffv1.mkv": {},
+    "h264.mp4": {**X264, "options": {"qp": "1"}},
+    "open_gop.mp4": {**X264, "options": OPEN_GOP},
+    "open_gop.mkv": {**X264, "options": OPEN_GOP},
+    "open_gop.ts": {**X264, "options": OPEN_GOP},
+    "h264.avi": {**X264, "options": {"qp": "1"}},  # AVI has no presentation times
+    "raw.h264": {**X264, "options": {"qp": "1"}},  # no times at all
+    "mpeg4.avi": {"codec": "mpeg4", "pixels": "yuv420p", "b_frames": 2, "options": {"q": "1", "b": "8M"}},
+    "mjpeg.avi": {"codec": "mjpeg", "pixels": "yuvj420p", "options": {"q": "1", "b": "8M"}},
+    "mpeg2.mpg": {"codec": "mpeg2video", "pixels": "yuv420p", "b_frames": 2, "options": {"b": "8M"}},
+    "one_second_late.mp4": {**X264, "options": {"qp": "1"}, "times": range(25, 115)},
+    "varying.mkv": {**X264, "options": {"qp": "1"}, "time_base": MILLISECOND,
+                    "times": [20 * k + (k % 7) * 3 + (k // 10) * 200 for k in range(90)]},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_frame_n_is_frame_n_wherever_reading_begins(name, folder):
+    path = write_video(folder / name, [grey(20 + 2 * k) for k in range(90)], **CASES[name])
+    reader = open_video(path)
+    assert reader.info.frames == 90
+    assert (reader.info.times_s is not None) == (name == "varying.mkv")
+    for numbers in (range(90), range(0, 90, 13), [89], [11], [12], [13], range(40, 50), [3, 70, 71]):
+        found = torch.stack(list(reader.stream(numbers))).float().mean((1, 2, 3))
+        assert ((found - 20) / 2 - torch.tensor(list(numbers))).abs().max() < 0.8, name
+
+
+def test_any_order_and_repeats_in_any_shape(counting_video):
+    reader = open_video(counting_video())
+    indices = torch.tensor([[89, 0, 40], [40, 40, 7]])
+    frames = read_frames(reader, indices)
+    assert frames.shape == (2, 3, 48, 64, 3)
+    assert frames.dtype == torch.uint8
+    assert levels(frames) == [89, 0, 40, 40, 40, 7]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(numbers=st.lists(st.integers(0, 89), min_size=1, max_size=12))
+def test_any_frames_of_a_lossless_video_are_exact(numbers, folder):
+    path = folder / "exact.mkv"
+    reader = open_video(path if path.exists() else write_counting(path, 90))
+    assert levels(read_frames(reader, torch.tensor(numbers))) == numbers
+
+
+def test_each_frame_is_converted_once(counting_video, monkeypatch):
+    reader, converted, rgb = open_video(counting_video()), [], decode.rgb
+    monkeypatch.setattr(decode, "rgb", lambda frame, info: converted.append(frame.pts) or rgb(frame, info))
+    read_frames(reader, torch.tensor([5, 5, 60, 5]))
+    assert len(converted) == 2
+
+
+def test_reading_begins_at_a_keyframe_near_the_frame(counting_video):
+    track = open_video(counting_video(gop=12))._track
+    assert [next(track.entries(number)) for number in (0, 11, 30)] == [None, None, 24 * 40]  # ms at 25 fps
+
+
+def test_info_of_a_file_whose_header_says_no_frames(counting_video):
+    info = open_video(counting_video(90, fps=Fraction(30000, 1001))).info
+    assert (info.frames, info.width, info.height, info.start_s, info.times_s) == (90, 64, 48, 0.0, None)
+    assert info.fps == pytest.approx(30000 / 1001, abs=1e-9)
+
+
+def test_varying_rate_is_reported_with_its_times(counting_video):
+    times = [0, 40, 80, 500, 540]
+    info = open_video(counting_video(5, times=times, time_base=MILLISECOND)).info
+    assert info.times_s.tolist() == pytest.approx([t / 1000 for t in times])
+    assert info.fps == pytest.approx(4 / 0.54)
+    assert info.duration_s == pytest.approx(0.54 + 0.54 / 4)
+
+
+def test_declared_rate_stands_where_times_are_repeated():
+    assert decode.rate_of(np.array([0.0, 0.04, 0.04, 0.08]), 4, rate=25.0) == (25.0, None)
+    assert decode.rate_of(np.array([0.0]), 1, rate=0.0) == (30.0, None)
+
+
+def test_times_override_a_declared_rate_that_is_wrong():
+    fps, times = decode.rate_of(np.arange(50) / 25, 50, rate=1000.0)  # Matroska may declare its tick as the rate
+    assert (round(fps, 6), times) == (25.0, None)
+
+
+def test_numbering_begins_at_the_first_picture_that_decodes():
+    track = decode.track_of([(40, True), (0, False), (20, False), (60, False)], 40)
+    assert (track.times, track.keys) == ((40, 60), (40,))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_shortest_files(counting_video, count):
+    reader = open_video(counting_video(count))
+    assert reader.info.frames == count
+    assert levels(read_frames(reader, torch.arange(count))) == list(range(count))
+
+
+ONE = 1 << 16  # 16.16 fixed point; the third column is 2.30
+TURNS = {
+    # What the matrix (a b, c d) does to the corners of a stored picture whose corners are  1 2
+    #                                                                                       3 4
+    "upright": ((ONE, 0, 0, ONE), [[1, 2], [3, 4]], 0),
+    "quarter right": ((0, ONE, -ONE, 0), [[3, 1], [4, 2]], 270),
+    "half": ((-ONE, 0, 0, -ONE), [[4, 3], [2, 1]], 180),
+    "quarter left": ((0, -ONE, ONE, 0), [[2, 4], [1, 3]], 90),
+    "mirrored": ((-ONE, 0, 0, ONE), [[2, 1], [4, 3]], None),
+    "upside down": ((ONE, 0, 0, -ONE), [[3, 4], [1, 2]], None),
+    "transposed": ((0, ONE, ONE, 0), [[1, 3], [2, 4]], None),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_pictures_are_upright(turn, tmp_path):
+    (a, b, c, d), corners, rotation = TURNS[turn]
+    picture = np.kron(np.array([[1, 2], [3, 4]]) * 50, np.ones((16, 32))).astype(np.uint8)  # 32 x 64
+    matrix = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path = write_video(
+        tmp_path / "turned.mp4",
+        [np.stack([picture] * 3, -1)] * 3,
+        codec="libx264",
+        pixels="yuv444p",
+        options={"qp": "1"},
+        display_matrix=matrix,
+    )
+    reader = open_video(path)
+    frame = next(reader.stream([0])).float().mean(-1)
+    height, width = frame.shape
+    assert (reader.info.height, reader.info.width) == (height, width) == ((64, 32) if a == 0 else (32, 64))
+    found = frame[height // 4 :: height // 2, width // 4 :: width // 2] / 50
+    assert found.round().int().tolist() == corners
+    assert rotation is None or reader.info.rotation == rotation
+
+
+def test_bytes_file_objects_and_urls_give_the_same_frames(counting_video):
+    path = counting_video()
+    raw = path.read_bytes()
+    with path.open("rb") as file:
+        for video in (str(path), raw, io.BytesIO(raw), file, Pipe(raw), f"file:{path}"):
+            assert levels(read_frames(open_video(video), torch.tensor([50, 3]))) == [50, 3]
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that can be read once, forwards."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = io.BytesIO(raw)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._raw.read(size)
+
+    def seekable(self) -> bool:
+        return False
+
+
+def test_a_colon_in_a_file_name_is_no_protocol(counting_video, monkeypatch):
+    monkeypatch.chdir(counting_video(name="12:30.mkv").parent)
+    assert open_video("12:30.mkv").info.frames == 90
+
+
+def test_arrays_and_tensors():
+    frames = np.stack([grey(level) for level in range(10)])
+    for video in (frames, torch.from_numpy(frames), frames[::-1][::-1]):
+        reader = open_video(video, fps=12)
+        assert (reader.info.frames, reader.info.fps, reader.info.width, reader.info.height) == (10, 12, 64, 48)
+        assert levels(read_frames(reader, torch.tensor([9, 2]))) == [9, 2]
+    assert open_video(frames).info.fps == 30
+
+
+def test_a_folder_of_images_is_read_as_people_count(tmp_path):
+    for number in range(12):
+        (tmp_path / f"100%_frame{number}.png").write_bytes(png_bytes(grey(number)))
+    (tmp_path / "notes.txt").write_text("not a frame")
+    reader = open_video(tmp_path, fps=5)
+    assert (reader.info.frames, reader.info.fps) == (12, 5)
+    assert levels(read_frames(reader, torch.arange(12))) == list(range(12))
+
+
+def test_empty_folder(tmp_path):
+    with pytest.raises(VideoError, match="without frame images"):
+        open_video(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("frames", "error", "words"),
+    [
+        (np.zeros((2, 4, 4, 3), np.float32), TypeError, "got float32"),
+        (torch.full((2, 4, 4, 3), float("nan")), TypeError, "got float32"),
+        (np.zeros((2, 3, 4, 4), np.uint8), ValueError, r"got \(2, 3, 4, 4\): permute"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"got \(4, 4, 3\)"),
+        (np.zeros((0, 4, 4, 3), np.uint8), ValueError, "no empty side"),
+        (7, TypeError, "got int"),
+        (io.StringIO("text"), TypeError, "got StringIO"),
+    ],
+)
+def test_wrong_objects_say_what_was_expected(frames, error, words):
+    with pytest.raises(error, match=words):
+        open_video(frames)
+
+
+def test_fps_of_a_file_is_refused(counting_video):
+    with pytest.raises(ValueError, match="a file carries its own rate"):
+        open_video(counting_video(3), fps=25)
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_impossible_rates_are_refused(fps):
+    with pytest.raises(ValueError, match="positive rate"):
+        open_video(np.zeros((2, 4, 4, 3), np.uint8), fps=fps)
+
+
+def test_frames_outside_the_video_and_out_of_order(counting_video):
+    reader = open_video(counting_video(5))
+    for outside in ([5], [-1]):
+        with pytest.raises(IndexError, match=r"frames 0\.\.4"):
+            list(reader.stream(outside))
+    for unordered in ([3, 1], [2, 2]):
+        with pytest.raises(ValueError, match="ascending"):
+            list(reader.stream(unordered))
+    assert list(reader.stream([])) == []
+
+
+@pytest.mark.parametrize("video", [b"", b"not a video", "missing.mp4", "http://127.0.0.1:9/none.mp4"])
+def test_what_is_no_video_is_a_video_error(video):
+    with pytest.raises(VideoError, match="cannot be read as a video"):
+        open_video(video)
+
+
+def test_bytes_that_are_a_playlist_open_nothing(counting_video):
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{counting_video()}\n#EXT-X-ENDLIST\n"
+    with pytest.raises(VideoError):
+        open_video(playlist.encode())
+
+
+def test_error_says_how_far_decoding_got(shared):
+    reader = open_video(shared / "data/robustness/real/decord__corrupted.mp4")
+    assert len(list(reader.stream([0, 10]))) == 2  # before the damage
+    with pytest.raises(VideoError, match=r"decoded 28 of 50 frames, then InvalidDataError .*; re-encode it"):
+        list(reader.stream([0, 49]))
+
+
+def expected_files(shared: Path) -> dict[str, tuple[str, int]]:
+    """PROBE.md's table: file -> (result, frames decoded)."""
+    text = (shared / "data/robustness/PROBE.md").read_text()
+    rows = re.findall(r"^\| (\S+) \| \d+ \| ([^|]+) \| [^|]+ \| (\d+|-) /", text, flags=re.MULTILINE)
+    return {name: (result, int(count) if count.isdigit() else 0) for name, result, count in rows}
+
+
+def test_difficult_files_decode_whole_or_raise_video_error(shared):
+    files = expected_files(shared)
+    assert len(files) > 100
+    for name, (result, count) in files.items():
+        path = shared / "data/robustness" / name
+        if result != "ok":
+            with pytest.raises(VideoError):
+                read_to_the_end(path)
+            continue
+        # This one has two video streams: the table counts the first, the reader takes the larger.
+        expected = 390 if name == "real/torchcodec__nasa_13013.mp4" else count
+        assert read_to_the_end(path) == expected, name
+
+
+def read_to_the_end(path: Path) -> int:
+    """How many frames a file has, after decoding them all and looking at up to 20, the last one included."""
+    reader = open_video(path)
+    last = reader.info.frames - 1
+    seen = list(reader.stream(sorted({last * k // 19 for k in range(20)})))
+    assert {tuple(frame.shape) for frame in seen} == {(reader.info.height, reader.info.width, 3)}
+    return reader.info.frames

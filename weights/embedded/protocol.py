@@ -1,0 +1,248 @@
+"""How the embedded network is trained and tested: every run of the model card, one command.
+
+    python weights/embedded/protocol.py pretrain            rendered figures; needs nothing but this file's folder
+    python weights/embedded/protocol.py run --data ACTIONS   every run of RUNS that has no line in results.jsonl yet
+    python weights/embedded/protocol.py report               the tables of the card from results.jsonl
+
+ACTIONS holds `weizmann/<class>/<person>_<class>.avi` and `ut_interaction/<class>/set<k>_seq<NN>_<class>_<i>.mp4`.
+A finished run is one line, so the work can stop at any time and go on, or be shared: `--share 0/2` and `--share 1/2`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from slowfast_hub.models import VideoModel
+from slowfast_hub.spec import FAST_KERNELS, ResNet3DArch
+from slowfast_hub.trainer.data import Sample, hold_in_memory, read_folder
+from slowfast_hub.trainer.evaluate import Evaluation, evaluate
+from slowfast_hub.trainer.recipe import Recipe, read_recipe
+from slowfast_hub.trainer.train import append_line, save_weights, train
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, register_model
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.jsonl"
+RUNS_FOLDER = HERE / "runs"  # git-ignored: pre-trained and trained weights
+
+PEOPLE = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar")
+TEST_PEOPLE = ("ira", "lyova", "shahar")  # the fixed split
+SEEDS = (0, 1, 2)
+PAPER_TESTS = "10x1"  # the network sees whole pictures, so one crop is all there is
+
+# Each pathway of the embedded network on its own, with a head of its own.
+CLIP = find_arch(DEFAULT_MODEL).clip
+VARIANTS = {
+    "slowfast": DEFAULT_MODEL,
+    "slow": "slow_r14_4x16_w16",
+    "fast": "fast_r14_32x2_w8",
+}
+register_model(VARIANTS["slow"], ResNet3DArch(replace(CLIP, frames=4, stride=16), depth=14, width=16, num_classes=16))
+register_model(VARIANTS["fast"], ResNet3DArch(CLIP, depth=14, width=8, temporal_kernels=FAST_KERNELS, num_classes=16))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its test: the test part of `protocol` is the group or groups `held_out`."""
+
+    protocol: str  # fixed | compare | weizmann | ut1 | ut2
+    held_out: str
+    variant: str = "slowfast"
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.protocol}/{self.held_out}/{self.variant}/{self.seed}"
+
+
+RUNS = [
+    *(Run("fixed", "people+set2", seed=seed) for seed in SEEDS[:1]),
+    *(Run("weizmann", person) for person in PEOPLE),
+    *(Run("ut1", f"set1_seq{n:02d}") for n in range(1, 11)),
+    *(Run("ut2", f"set2_seq{n:02d}") for n in range(11, 21)),
+    *(Run("compare", "people+set2", variant, seed) for seed in SEEDS for variant in VARIANTS),
+]
+
+
+def person(path: Path) -> str:
+    return path.stem.partition("_")[0]
+
+
+def sequence(path: Path) -> str:
+    return "_".join(path.stem.split("_")[:2])
+
+
+def read_actions(root: Path) -> tuple[list[Sample], list[str]]:
+    """The clips of both sets, decoded, with the union of their classes: the ten of the first, then the six."""
+    single, single_classes = read_folder(root / "weizmann", group=person)
+    pairs, pair_classes = read_folder(root / "ut_interaction", group=sequence)
+    pairs = [replace(sample, label=sample.label + len(single_classes)) for sample in pairs]
+    return hold_in_memory(single + pairs), single_classes + pair_classes
+
+
+def split(samples: list[Sample], run: Run) -> tuple[list[Sample], list[Sample], int]:
+    """Training part, test part and number of classes; within one set its labels are re-based to 0."""
+    if run.protocol in ("fixed", "compare"):
+        held_out = [s.group in TEST_PEOPLE or s.group.startswith("set2") for s in samples]
+        parts = [[s for s, test in zip(samples, held_out) if test is side] for side in (False, True)]
+        return parts[0], parts[1], 16
+    prefix = {"ut1": "set1_", "ut2": "set2_"}.get(run.protocol)
+    part = [s for s in samples if (s.group.startswith(prefix) if prefix else s.group in PEOPLE)]
+    first = min(s.label for s in part)
+    part = [replace(s, label=s.label - first) for s in part]
+    return (
+        [s for s in part if s.group != run.held_out],
+        [s for s in part if s.group == run.held_out],
+        6 if prefix else 10,
+    )
+
+
+def pretrained_path(variant: str, epochs: float) -> Path:
+    return RUNS_FOLDER / f"rendered_{variant}_{epochs:g}.safetensors"
+
+
+def pretrain(variant: str, epochs: float | None) -> None:
+    """Train on rendered figures and save the weights."""
+    sys.path.insert(0, str(HERE))
+    from render import render_set
+
+    recipe = read_recipe(HERE / "pretrain.toml", model=VARIANTS[variant])
+    recipe = replace(recipe, epochs=epochs or recipe.epochs)
+    clips, labels = render_set(90, 0, height=88, width=88, frames=44)
+    samples = [Sample(clip, int(label), fps=15.0) for clip, label in zip(clips, labels)]
+    log = RUNS_FOLDER / f"rendered_{variant}_{recipe.epochs:g}.jsonl"
+    RUNS_FOLDER.mkdir(exist_ok=True)
+    model = train(recipe, samples, num_classes=16, log=lambda line: append_line(log, dict(line)))
+    save_weights(model, pretrained_path(variant, recipe.epochs), metadata={"format": "pt"})
+
+
+def recipe_of(run: Run) -> Recipe:
+    """The recipe of a run: the same for all but the comparison, whose shorter schedule is the same for its three networks."""
+    recipe = read_recipe(HERE / ("compare.toml" if run.protocol == "compare" else "finetune.toml"), seed=run.seed)
+    epochs = float(str(recipe.init).rpartition("_")[2])  # the file's name says how long it was pre-trained
+    return replace(recipe, model=VARIANTS[run.variant], init=str(pretrained_path(run.variant, epochs)))
+
+
+def perform(run: Run, samples: list[Sample]) -> dict[str, object]:
+    """Train and test; the record that goes into results.jsonl."""
+    begin = time.perf_counter()
+    recipe = recipe_of(run)
+    training, test, num_classes = split(samples, run)
+    model = train(recipe, training, num_classes=num_classes)
+    seconds = time.perf_counter() - begin
+    if run.protocol == "fixed":
+        save_weights(model, RUNS_FOLDER / f"{run.name.replace('/', '_')}.safetensors", metadata={"format": "pt"})
+    return {
+        "run": run.name,
+        **asdict(run),
+        "train_clips": len(training),
+        "test_clips": len(test),
+        "train_seconds": round(seconds),
+        "epochs": recipe.epochs,
+        "labels": [sample.label for sample in test],
+        **{f"answers_{views}": answers(model, test, views) for views in ("centre", PAPER_TESTS)},
+    }
+
+
+def answers(model: VideoModel, test: list[Sample], views: str) -> list[int]:
+    result: Evaluation = evaluate(model, test, views=views)
+    return result.probs.argmax(1).tolist()
+
+
+def done() -> dict[str, dict[str, object]]:
+    if not RESULTS.exists():
+        return {}
+    records = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
+    return {record["run"]: record for record in records}
+
+
+def run_all(root: Path, share: str, only: str) -> None:
+    """Every run that matches `only` and has no line yet; `share` i/n takes each n-th of them."""
+    part, parts = map(int, share.split("/"))
+    todo = [run for run in RUNS if run.name.startswith(only)][part::parts]
+    samples, _ = read_actions(root)
+    for run in todo:
+        if run.name in done():
+            continue
+        record = perform(run, samples)
+        append_line(RESULTS, record)
+        print(run.name, accuracy(record), record["train_seconds"], "s", flush=True)
+
+
+def accuracy(record: dict[str, object], *, views: str = PAPER_TESTS, classes: range | None = None) -> tuple[int, int]:
+    """Right answers and all answers, of the test clips whose label is in `classes`."""
+    pairs = [
+        (label, answer)
+        for label, answer in zip(record["labels"], record[f"answers_{views}"])  # type: ignore[call-overload]
+        if classes is None or label in classes
+    ]
+    return sum(label == answer for label, answer in pairs), len(pairs)
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """95 % confidence interval of a share (Wilson 1927)."""
+    z = 1.96
+    share, spread = right / total, z / total * (right * (total - right) / total + z * z / 4) ** 0.5
+    middle = share + z * z / (2 * total)
+    return (middle - spread) / (1 + z * z / total), (middle + spread) / (1 + z * z / total)
+
+
+def line(name: str, right: int, total: int) -> str:
+    low, high = wilson(right, total)
+    return f"| {name} | {right} of {total} | {100 * right / total:.1f} % | {100 * low:.0f} to {100 * high:.0f} % |"
+
+
+def report() -> None:
+    """The tables of the card."""
+    records = done()
+    print("| | right | accuracy | 95 % interval |\n|---|---|---|---|")
+    for views in ("centre", PAPER_TESTS):
+        for name, record in records.items():
+            if record["protocol"] == "fixed":
+                print(line(f"fixed, ten single actions, {views}", *accuracy(record, views=views, classes=range(10))))
+                print(line(f"fixed, six interactions, {views}", *accuracy(record, views=views, classes=range(10, 16))))
+        for protocol in ("weizmann", "ut1", "ut2"):
+            counts = [accuracy(r, views=views) for r in records.values() if r["protocol"] == protocol]
+            if counts:
+                right, total = map(sum, zip(*counts))
+                print(line(f"{protocol}, leave one group out, {len(counts)} folds, {views}", right, total))
+    print("\n| comparison | seed | ten single actions | six interactions |\n|---|---|---|---|")
+    for record in records.values():
+        if record["protocol"] == "compare":
+            cells = [accuracy(record, classes=part) for part in (range(10), range(10, 16))]
+            shown = " | ".join(f"{100 * right / total:.1f} %" for right, total in cells)
+            print(f"| {record['variant']} | {record['seed']} | {shown} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    first = commands.add_parser("pretrain")
+    first.add_argument("--variant", choices=VARIANTS, default="slowfast")
+    first.add_argument("--epochs", type=float, help="other than pretrain.toml says")
+    second = commands.add_parser("run")
+    second.add_argument("--data", type=Path, required=True)
+    second.add_argument("--share", default="0/1")
+    second.add_argument("--only", default="", help="runs whose name starts so, e.g. fixed or weizmann/ira")
+    commands.add_parser("report")
+    for command in (first, second):
+        command.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    if arguments.command == "report":
+        report()
+        return
+    torch.set_num_threads(arguments.threads)
+    if arguments.command == "pretrain":
+        pretrain(arguments.variant, arguments.epochs)
+    else:
+        run_all(arguments.data, arguments.share, arguments.only)
+
+
+if __name__ == "__main__":
+    main()
