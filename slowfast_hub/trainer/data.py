@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast_hub.spec import ClipSpec
+from slowfast_hub.transforms.geometry import resize_long
 from slowfast_hub.transforms.train import TrainTransform
 from slowfast_hub.video.decode import Reader, Video, open_video, read_frames
 from slowfast_hub.video.sampling import clip_indices, random_start
@@ -43,16 +44,22 @@ def read_folder(root: str | Path, *, group: Callable[[Path], str] = lambda path:
     return samples, classes
 
 
-def hold_in_memory(samples: Sequence[Sample]) -> list[Sample]:
-    """The same samples with their videos decoded, for sets that fit: an epoch then costs no decoding."""
-    return [hold(sample) for sample in samples]
+def hold_in_memory(samples: Sequence[Sample], *, longest: int | None = None) -> list[Sample]:
+    """The same samples with their videos decoded, for sets that fit: an epoch then costs no decoding.
+
+    longest: px, the longer side of larger pictures after shrinking; None keeps them as they are.
+    """
+    return [hold(sample, longest) for sample in samples]
 
 
-def hold(sample: Sample) -> Sample:
+def hold(sample: Sample, longest: int | None) -> Sample:
     reader = open_video(sample.video, fps=sample.fps)
     if reader.info.times_s is not None:
         return sample  # an array has one rate; a file of varying rate stays a file
     frames = torch.stack(list(reader.stream(range(reader.info.frames))))
+    if longest is not None and longest < max(frames.shape[1:3]):
+        small = resize_long(frames.permute(0, 3, 1, 2).float(), longest, antialias=True)
+        frames = small.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     return replace(sample, video=frames, fps=reader.info.fps)
 
 

@@ -33,7 +33,7 @@ FRAMES_4x16 = ClipSpec(frames=4, stride=16)
 FRAMES_8x8 = ClipSpec(frames=8, stride=8)
 FRAMES_16x8 = ClipSpec(frames=16, stride=8)
 # The small network sees whole pictures: its input is padded to a square, never cut or squeezed.
-FRAMES_SMALL = ClipSpec(frames=32, stride=2, short_side=80, crop=80, fit="contain", antialias=True)
+FRAMES_SMALL = ClipSpec(frames=32, stride=2, short_side=64, crop=64, fit="contain", antialias=True)
 
 ARCHS: dict[str, Arch] = {
     "slowfast_r50_4x16": SlowFastArch(FRAMES_32x2),

@@ -15,7 +15,7 @@ import torch
 from protocol import RUNS, line, read_actions, split
 from torch.nn import functional
 
-from slowfast_hub.trainer.data import Sample
+from slowfast_hub.trainer.data import Sample, hold_in_memory
 from slowfast_hub.transforms.geometry import contain
 
 SIDE = 32  # px of the pictures that are compared
@@ -52,7 +52,7 @@ def nearest(train: torch.Tensor, labels: np.ndarray, test: torch.Tensor) -> np.n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    samples, _ = read_actions(parser.parse_args().data)
+    samples = hold_in_memory(read_actions(parser.parse_args().data))
     train, test, _ = split(samples, RUNS[0])
     print("| 1-nearest neighbour, fixed split | right | accuracy | 95 % interval |\n|---|---|---|---|")
     for name, describe in BASELINES.items():
