@@ -25,7 +25,10 @@ RENAMES = (
     (r"^(slow|fast)\.stem\.conv1\.", lambda m: f"blocks.0.multipathway_blocks.{PATH[m[1]]}."),
     (r"^laterals\.(\d)\.fuse\.conv\.", lambda m: f"blocks.{m[1]}.multipathway_fusion.conv_fast_to_slow."),
     (r"^laterals\.(\d)\.fuse\.", lambda m: f"blocks.{m[1]}.multipathway_fusion."),
-    (r"^(slow|fast)\.res(\d)\.(\d+)\.", lambda m: f"blocks.{int(m[2]) - 1}.multipathway_blocks.{PATH[m[1]]}.res_blocks.{m[3]}."),
+    (
+        r"^(slow|fast)\.res(\d)\.(\d+)\.",
+        lambda m: f"blocks.{int(m[2]) - 1}.multipathway_blocks.{PATH[m[1]]}.res_blocks.{m[3]}.",
+    ),
     (r"\.shortcut\.(conv|norm)\.", lambda m: f".branch1_{m[1]}."),
     (r"\.([abc])\.(conv|norm)\.", lambda m: f".branch2.{m[2]}_{m[1]}."),
     (r"^head\.fc\.", lambda m: "blocks.6.proj."),
@@ -88,8 +91,10 @@ def main() -> None:
         "slowfast_hub, contiguous": seconds(lambda: ours(clip), arguments.repeats),
         "pytorchvideo 0.1.5": their_seconds,
     }
-    print(f"{date.today()}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"slowfast_r50_8x8, one view of 32 x {arguments.size} x {arguments.size}, float32, median of {arguments.repeats}")
+    machine = platform.processor() or platform.machine()
+    print(f"{date.today()}, {machine}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    size = arguments.size
+    print(f"slowfast_r50_8x8, one view of 32 x {size} x {size}, float32, median of {arguments.repeats}")
     print(f"matrix product {matrix_rate():.0f} GFLOP/s; largest difference of logits {difference:.1e} of their spread")
     for name, value in rows.items():
         print(f"{value:8.3f} s  {value / their_seconds:5.2f} of pytorchvideo's time  {name}")

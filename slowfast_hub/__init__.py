@@ -51,7 +51,7 @@ HOME = {
 }
 MODULE_OF = {name: module for module, names in HOME.items() for name in names}
 
-__all__ = sorted([*MODULE_OF, "__version__"])  # noqa: PLE0605 - computed from the table above
+__all__ = sorted([*MODULE_OF, "__version__"])
 
 
 def __getattr__(name: str) -> object:

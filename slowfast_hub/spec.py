@@ -121,7 +121,9 @@ class Arch:
             raise ValueError(f"nonlocal_at has one tuple per stage res2..res5; got {self.nonlocal_at}")
         for stage, (places, count) in enumerate(zip(self.nonlocal_at, blocks), start=2):
             if len(set(places)) != len(places) or any(not 0 <= place < count for place in places):
-                raise ValueError(f"nonlocal_at: res{stage} has blocks 0..{count - 1} at depth {self.depth}; got {places}")
+                raise ValueError(
+                    f"nonlocal_at: res{stage} has blocks 0..{count - 1} at depth {self.depth}; got {places}"
+                )
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ class SlowFastArch(Arch):
         if self.fast_input == "half" and self.pool != "global":
             raise ValueError("fast_input='half' leaves maps of two sizes: needs pool='global'")
         if self.fast_input in ("gray", "diff") and self.in_chans != 3:
-            raise ValueError(f"fast_input={self.fast_input!r} is computed from RGB: needs in_chans=3, got {self.in_chans}")
+            raise ValueError(
+                f"fast_input={self.fast_input!r} is computed from RGB: needs in_chans=3, got {self.in_chans}"
+            )
 
 
 def check_kernels(name: str, kernels: KernelPattern) -> None:
@@ -189,7 +193,9 @@ class VideoInfo:
     height: int
     rotation: int = 0  # degrees anti-clockwise that display applies: 0, 90, 180, 270
     start_s: float = 0.0  # presentation time of the first frame
-    times_s: Tensor | None = field(default=None, repr=False, compare=False)  # (frames,) float64, only when the rate varies
+    times_s: Tensor | None = field(
+        default=None, repr=False, compare=False
+    )  # (frames,) float64, only when the rate varies
 
     def time_s(self, frame: int) -> float:
         """Presentation time of a frame, in seconds of the file."""

@@ -42,7 +42,9 @@ def classify(
     views: Annotated[str, typer.Option(help="centre, paper (10x3), or CLIPSxCROPS such as 5x1.")] = "centre",
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
     fps: Annotated[float | None, typer.Option(help="Rate of a folder of frames; a file knows its own.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: CUDA where there is one.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: CUDA where there is one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what happens in each video.  Example: slowfast-hub classify examples/clip.mp4"""
@@ -58,7 +60,7 @@ def classify(
     if model == DEFAULT_MODEL:
         err.print(KINETICS_HINT, style="dim", soft_wrap=True)
     failed = 0
-    rows = []
+    rows: list[dict[str, object]] = []
     with Progress(console=err, disable=len(videos) == 1 or not err.is_terminal) as progress:
         for video in progress.track(videos, description="classify"):
             try:

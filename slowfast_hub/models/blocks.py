@@ -10,37 +10,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slowfast_hub.models.nonlocal_block import NonLocal
+
 
 class FactorConv3d(nn.Conv3d):
-    """A Conv3d whose kernel is 1 in time or 1 in space, as every one of these networks but the Fast stem is.
+    """A Conv3d, padded to keep its size, whose kernel is 1 in time or 1 in space (stems apart).
 
     On the CPU a `channels_last_3d` tensor is at the same time a 2-D image to such a kernel: frames in the batch, or
     space flattened into one axis. The 2-D convolutions of oneDNN take about half the time there, forward and backward
     (benchmarks/); elsewhere this is Conv3d.
     """
 
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]
+    ) -> None:
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+        super().__init__(in_channels, out_channels, kernel, stride, padding, bias=False)
+        self.in_time = kernel[0], stride[0], padding[0]
+        self.in_space = stride[1:], padding[1:]
+        self.pointwise_in_space = kernel[1:] == (1, 1) and stride[1:] == (1, 1)
+
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last_3d):
             return super().forward(x)
         batch, channels, frames, height, width = x.shape
         rows = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C), a view
-        (_, *spatial_stride), (_, *spatial_padding) = self.stride, self.padding
-        if self.kernel_size[1:] == (1, 1) and spatial_stride == [1, 1]:
+        size, stride, padding = self.in_time
+        if self.pointwise_in_space:
             image = rows.reshape(batch, frames, height * width, channels).permute(0, 3, 1, 2)
-            kernel = self.weight.flatten(3)  # (C', C, t, 1)
-            out = functional.conv2d(image, kernel, None, (self.stride[0], 1), (self.padding[0], 0))
-            return out.permute(0, 2, 3, 1).reshape(batch, -1, height, width, self.out_channels).permute(0, 4, 1, 2, 3)
-        if self.kernel_size[0] == 1 and self.stride[0] == 1:
-            image = rows.reshape(batch * frames, height, width, channels).permute(0, 3, 1, 2)
-            out = functional.conv2d(image, self.weight[:, :, 0], None, spatial_stride, spatial_padding)
-            return out.permute(0, 2, 3, 1).unflatten(0, (batch, frames)).permute(0, 4, 1, 2, 3)
-        if channels == 1 and self.stride[0] == 1:
-            # A stem on one channel: the taps in time become the channels of an image.
-            taps = functional.pad(rows, (0, 0) * 3 + (self.padding[0],) * 2).unfold(1, self.kernel_size[0], 1)
-            image = taps.reshape(batch * frames, height, width, -1).permute(0, 3, 1, 2)
-            out = functional.conv2d(image, self.weight[:, 0], None, spatial_stride, spatial_padding)
-            return out.permute(0, 2, 3, 1).unflatten(0, (batch, frames)).permute(0, 4, 1, 2, 3)
-        return super().forward(x)
+            out = functional.conv2d(image, self.weight.flatten(3), None, (stride, 1), (padding, 0))
+            return out.permute(0, 2, 3, 1).unflatten(2, (height, width)).permute(0, 4, 1, 2, 3)
+        if stride > 1 or (size > 1 and channels > 1):
+            return super().forward(x)
+        if size > 1:
+            # A stem on one channel: its taps in time become the channels of an image.
+            rows = functional.pad(rows, (0, 0, 0, 0, 0, 0, padding, padding)).unfold(1, size, 1)
+        image = rows.reshape(batch * frames, height, width, -1).permute(0, 3, 1, 2)
+        out = functional.conv2d(image, self.weight.flatten(1, 2), None, *self.in_space)
+        return out.permute(0, 2, 3, 1).unflatten(0, (batch, frames)).permute(0, 4, 1, 2, 3)
 
 
 class ConvNorm(nn.Module):
@@ -57,8 +64,7 @@ class ConvNorm(nn.Module):
         norm: bool = True,
     ) -> None:
         super().__init__()
-        padding = tuple(size // 2 for size in kernel)
-        self.conv = FactorConv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
+        self.conv = FactorConv3d(in_channels, out_channels, kernel, stride)
         self.norm = nn.BatchNorm3d(out_channels) if norm else nn.Identity()
         self.act = nn.ReLU(inplace=True) if act else nn.Identity()
 
@@ -113,7 +119,7 @@ def init_weights(model: nn.Module, *, zero_init_last: bool) -> None:
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
     for module in model.modules():
-        if isinstance(module, Bottleneck) and zero_init_last:
+        if isinstance(module, NonLocal):
+            nn.init.zeros_(module.norm.weight)
+        elif isinstance(module, Bottleneck) and isinstance(module.c.norm, nn.BatchNorm3d) and zero_init_last:
             nn.init.zeros_(module.c.norm.weight)
-        elif hasattr(module, "start_as_identity"):
-            module.start_as_identity()

@@ -26,9 +26,6 @@ class NonLocal(nn.Module):
         self.norm = nn.BatchNorm3d(channels)
         self.pool = nn.MaxPool3d(pool) if max(pool) > 1 else nn.Identity()
 
-    def start_as_identity(self) -> None:
-        nn.init.zeros_(self.norm.weight)
-
     def forward(self, x: Tensor) -> Tensor:
         keys = self.pool(x)
         theta, phi, g = self.theta(x).flatten(2), self.phi(keys).flatten(2), self.g(keys).flatten(2)  # (B, C', N)

@@ -30,19 +30,18 @@ class SlowFast(Classifier):
         # Upwards: 64 / 6 -> 11 and 64 / 12 -> 6 channels give the multiply-adds of Table 5b within 1 %.
         fast_width = ceil(arch.width / arch.beta_inv)
         self.fast_channels = FAST_CHANNELS.get(arch.fast_input, arch.in_chans)
-        self.fast = Pathway(
-            arch, in_channels=self.fast_channels, width=fast_width, kernels=arch.fast_temporal_kernels
-        )
+        self.fast = Pathway(arch, in_channels=self.fast_channels, width=fast_width, kernels=arch.fast_temporal_kernels)
         fused_widths = [fast_width, *(4 * fast_width * 2**i for i in range(3))]
-        self.laterals = nn.ModuleList(LATERALS[arch.lateral](width, arch) for width in fused_widths)
+        laterals = [LATERALS[arch.lateral](width, arch) for width in fused_widths]
         self.slow = Pathway(
             arch,
             in_channels=arch.in_chans,
             width=arch.width,
             kernels=arch.temporal_kernels,
             nonlocal_at=arch.nonlocal_at,
-            fused=[lateral.extra for lateral in self.laterals],
+            fused=[lateral.extra for lateral in laterals],
         )
+        self.laterals = nn.ModuleList(laterals)
         self.finish(arch, self.slow.num_features + self.fast.num_features)
         init_weights(self, zero_init_last=arch.zero_init_last)
 
@@ -64,7 +63,8 @@ class SlowFast(Classifier):
         check_clips("fast", fast, 2 if self.arch.fast_input == "flow" else self.arch.in_chans)
         if slow.shape[2] * self.arch.alpha != fast.shape[2]:
             raise ValueError(
-                f"fast must have alpha = {self.arch.alpha} frames per slow frame; got {slow.shape[2]} and {fast.shape[2]}"
+                f"fast must have alpha = {self.arch.alpha} frames per slow frame; "
+                f"got {slow.shape[2]} slow and {fast.shape[2]} fast ones"
             )
         return slow, fast if self.arch.fast_input == "flow" else FAST_INPUTS[self.arch.fast_input](fast)
 

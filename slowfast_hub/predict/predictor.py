@@ -70,7 +70,9 @@ class Predictor:
         )
 
 
-def classify(video: Video, name: str = DEFAULT_MODEL, *, views: Views = "centre", fps: float | None = None) -> Prediction:
+def classify(
+    video: Video, name: str = DEFAULT_MODEL, *, views: Views = "centre", fps: float | None = None
+) -> Prediction:
     """The three-line road: build the network, classify one video. For many videos keep a `Predictor`."""
     begin = time.perf_counter()
     answer = Predictor(name, views=views)(video, fps=fps)

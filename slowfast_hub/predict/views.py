@@ -19,15 +19,16 @@ CROPS_OF = {1: ("centre",), 3: CROPS}
 
 def parse_views(views: Views) -> tuple[int, int]:
     """`(clips, crops)` of a word, a pair or a string like "10x3"; ValueError for anything else."""
-    pair = views
     if isinstance(views, str):
-        if views in NAMED:
-            return NAMED[views]
-        match = re.fullmatch(r"(\d{1,4})x(\d{1,2})", views)
-        pair = (int(match[1]), int(match[2])) if match else ()
+        product = re.fullmatch(r"(\d{1,4})x(\d{1,2})", views)
+        pair = (int(product[1]), int(product[2])) if product else NAMED.get(views, (0, 0))
+    else:
+        pair = views
     if len(pair) != 2 or not all(isinstance(count, int) for count in pair) or pair[0] < 1 or pair[1] not in CROPS_OF:
-        raise ValueError(f"views is 'centre', 'paper', (clips, crops) or 'CLIPSxCROPS' with 1 or 3 crops; got {views!r}")
-    return int(pair[0]), int(pair[1])
+        raise ValueError(
+            f"views is 'centre', 'paper', (clips, crops) or 'CLIPSxCROPS' with 1 or 3 crops; got {views!r}"
+        )
+    return pair
 
 
 def plan_views(info: VideoInfo, spec: ClipSpec, views: Views) -> ViewPlan:

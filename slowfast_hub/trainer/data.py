@@ -93,5 +93,3 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
             spec = replace(spec, fps=spec.fps * factor)
         indices = clip_indices(reader.info, spec, start=random_start(reader.info, spec, generator=generator))
         return self.transform(read_frames(reader, indices), generator=generator), sample.label
-
-

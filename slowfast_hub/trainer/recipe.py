@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from slowfast_hub.spec import at_least
 
@@ -14,7 +15,7 @@ class Recipe:
     """Everything a run depends on but the data. Rates are for the batch size beside them."""
 
     model: str
-    changes: dict[str, object] = field(default_factory=dict)  # overrides of the model's row
+    changes: dict[str, Any] = field(default_factory=dict)  # overrides of the model's row
     init: str | None = None  # safetensors to start from; a classifier of another size is made anew
     epochs: float = 196
     batch_size: int = 64
@@ -62,5 +63,3 @@ def read_recipe(path: str | Path, **overrides: object) -> Recipe:
     if "jitter" in values:
         values["jitter"] = tuple(values["jitter"])
     return Recipe(**values)
-
-

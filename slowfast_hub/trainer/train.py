@@ -65,7 +65,11 @@ def train(
         warmup_lr_init=recipe.lr / 10,
         t_in_epochs=False,
     )
-    ema = ModelEmaV3(accelerator.unwrap_model(model), decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+    ema = (
+        ModelEmaV3(accelerator.unwrap_model(model), decay=recipe.ema_decay, use_warmup=True)
+        if recipe.ema_decay
+        else None
+    )
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     step = 0
@@ -117,7 +121,7 @@ def start_model(recipe: Recipe, num_classes: int) -> VideoModel:
 def check_labels(samples: Sequence[Sample], num_classes: int) -> None:
     for sample in samples:
         if not 0 <= sample.label < num_classes:
-            raise ValueError(f"{sample.video}: label {sample.label} is not in 0..{num_classes - 1}")
+            raise ValueError(f"{sample.video!r:.80}: label {sample.label} is not in 0..{num_classes - 1}")
 
 
 def save_weights(model: nn.Module, path: str | Path, *, metadata: dict[str, str]) -> None:

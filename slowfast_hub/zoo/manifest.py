@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from slowfast_hub.spec import ClipSpec, WeightsInfo
 
@@ -12,7 +13,7 @@ PACKAGE = files("slowfast_hub")
 
 
 @cache
-def WEIGHTS() -> dict[str, WeightsInfo]:  # noqa: N802 - a table that is read on first use
+def WEIGHTS() -> dict[str, WeightsInfo]:
     """Every record, by `row.tag`; the first of a row is its default."""
     records = json.loads((PACKAGE / "zoo" / "manifest.json").read_text(encoding="utf-8"))
     return {name: WeightsInfo(name=name, **record) for name, record in records.items()}
@@ -46,15 +47,14 @@ def no_weights(row: str) -> str:
 
 def arch_changes(info: WeightsInfo) -> dict[str, object]:
     """The overrides of a record as values of the row's dataclass: JSON's lists as tuples, `clip` as a ClipSpec."""
-    changes = {name: as_tuple(value) for name, value in info.changes.items()}
-    if "clip" in changes:
-        clip = {name: as_tuple(value) for name, value in info.changes["clip"].items()}  # type: ignore[attr-defined]
-        changes["clip"] = ClipSpec(**clip)
-    return changes
+    return {name: from_json(value) for name, value in info.changes.items()}
 
 
-def as_tuple(value: object) -> object:
-    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+def from_json(value: Any) -> Any:
+    """Lists become tuples; an object, of which a row has only its clip, becomes a ClipSpec."""
+    if isinstance(value, dict):
+        return ClipSpec(**{name: from_json(item) for name, item in value.items()})
+    return tuple(map(from_json, value)) if isinstance(value, list) else value
 
 
 def read_labels(name: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from slowfast_hub.models import VideoModel, build
 from slowfast_hub.spec import C2D_KERNELS, FAST_KERNELS, I3D_KERNELS, Arch, ClipSpec, ResNet3DArch, SlowFastArch
@@ -62,7 +63,9 @@ ARCHS: dict[str, Arch] = {
     ),
     "c2d_r50_8x8": ResNet3DArch(FRAMES_8x8, temporal_kernels=C2D_KERNELS, temporal_pool=2),
     # The embedded network: a quarter of the width, half of that in the Fast pathway, which sees motion only.
-    "slowfast_r14_4x16_w16": SlowFastArch(FRAMES_SMALL, num_classes=16, beta_inv=2, depth=14, width=16, fast_input="diff"),
+    "slowfast_r14_4x16_w16": SlowFastArch(
+        FRAMES_SMALL, num_classes=16, beta_inv=2, depth=14, width=16, fast_input="diff"
+    ),
 }
 
 DEFAULT_MODEL = "slowfast_r14_4x16_w16"
@@ -74,7 +77,7 @@ def create_model(
     pretrained: bool = False,
     num_classes: int | None = None,
     checkpoint_path: str | Path | None = None,
-    **changes: object,
+    **changes: Any,
 ) -> VideoModel:
     """A network by name, in eval mode.
 
@@ -116,7 +119,7 @@ def find_arch(name: str) -> Arch:
     raise ValueError(f"unknown model {name!r}; {hint}list_models() shows all {len(ARCHS)}")
 
 
-def override(name: str, arch: Arch, changes: dict[str, object]) -> Arch:
+def override(name: str, arch: Arch, changes: dict[str, Any]) -> Arch:
     """The row with some fields changed, checked by its dataclass."""
     known = [f.name for f in fields(arch)]
     for change in changes:
@@ -124,7 +127,7 @@ def override(name: str, arch: Arch, changes: dict[str, object]) -> Arch:
             near = get_close_matches(change, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise TypeError(f"{name} has no field {change!r}; {hint}its fields are {', '.join(known)}")
-    return replace(arch, **changes)  # type: ignore[arg-type]
+    return replace(arch, **changes)
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
@@ -176,7 +179,7 @@ def timm_entry(name: str) -> Callable[..., VideoModel]:
         pretrained_cfg_overlay: object = None,
         cache_dir: object = None,
         num_classes: int | None = None,
-        **changes: object,
+        **changes: Any,
     ) -> VideoModel:
         refused = {"pretrained_cfg_overlay": pretrained_cfg_overlay, "cache_dir": cache_dir}
         for option, value in refused.items():

@@ -81,5 +81,7 @@ def test_doctor_names_versions_codecs_and_places():
 
 
 def test_python_m_is_the_command():
-    done = subprocess.run([sys.executable, "-m", "slowfast_hub", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "slowfast_hub", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == f"slowfast-hub {slowfast_hub.__version__}"

@@ -13,7 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slowfast_hub.zoo.registry import ARCHS, create_model
 
-ALTERNATING = ((5,), (3,), (3, 1), (3, 1), (1, 3))  # temporal kernels of I3D: the Fast-only network of the paper's 6.4 G
+ALTERNATING = (
+    (5,),
+    (3,),
+    (3, 1),
+    (3, 1),
+    (1, 3),
+)  # temporal kernels of I3D: the Fast-only network of the paper's 6.4 G
 
 # row: (parameters in M, multiply-adds in G), from the issue and ../shared/facts/key_maps.md
 ROWS = {

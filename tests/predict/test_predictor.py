@@ -57,11 +57,7 @@ def test_views_are_run_in_the_order_of_the_plan_whatever_the_batch():
     transform = EvalTransform(TINY.clip)
     with torch.inference_mode():
         one_by_one = torch.cat(
-            [
-                model(transform(read_frames(reader, row), crop=crop)[None])
-                for row in plan.indices
-                for crop in plan.crops
-            ]
+            [model(transform(read_frames(reader, row), crop=crop)[None]) for row in plan.indices for crop in plan.crops]
         )
     for batch_size in (1, 4, 9, 50):
         views = run_views(model, reader, plan, batch_size=batch_size)

@@ -25,7 +25,10 @@ def test_a_folder_per_class_gives_labels_in_alphabetical_order(tmp_path):
         (tmp_path / name / "notes.txt").touch()
     samples, classes = read_folder(tmp_path, group=lambda path: path.stem.partition("_")[0])
     assert classes == ["bend", "walk"]
-    assert [(s.label, s.group, s.video.name) for s in samples] == [(0, "ann", "ann_bend.mp4"), (1, "ann", "ann_walk.mp4")]
+    assert [(s.label, s.group, s.video.name) for s in samples] == [
+        (0, "ann", "ann_bend.mp4"),
+        (1, "ann", "ann_walk.mp4"),
+    ]
 
 
 def test_a_folder_without_videos_says_what_was_expected(tmp_path):

@@ -26,7 +26,14 @@ def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": -1}, {"batch_size": 0}, {"jitter": (9, 3)}, {"flip": 2}, {"speed": 1.0}, {"epochs": 3, "warmup_epochs": 4}],
+    [
+        {"epochs": -1},
+        {"batch_size": 0},
+        {"jitter": (9, 3)},
+        {"flip": 2},
+        {"speed": 1.0},
+        {"epochs": 3, "warmup_epochs": 4},
+    ],
 )
 def test_impossible_values_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)) if "warmup_epochs" not in wrong else "warmup_epochs"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import MILLISECOND, levels
+from made_videos import MILLISECOND, levels
 
 from slowfast_hub.spec import ClipSpec, VideoError
 from slowfast_hub.video.clips import sample_clip

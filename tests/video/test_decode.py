@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MILLISECOND, grey, levels, png_bytes, write_counting, write_video
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_videos import MILLISECOND, grey, levels, png_bytes, write_counting, write_video
 
 from slowfast_hub.spec import VideoError
 from slowfast_hub.video import decode

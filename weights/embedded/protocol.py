@@ -126,7 +126,7 @@ def pretrain(variant: str, epochs: float | None) -> None:
 
 
 def recipe_of(run: Run) -> Recipe:
-    """The recipe of a run: the same for all but the comparison, whose shorter schedule is the same for its three networks."""
+    """The recipe of a run; the comparison has a shorter one, the same for its three networks."""
     recipe = read_recipe(HERE / ("compare.toml" if run.protocol == "compare" else "finetune.toml"), seed=run.seed)
     epochs = float(str(recipe.init).rpartition("_")[2])  # the file's name says how long it was pre-trained
     return replace(recipe, model=VARIANTS[run.variant], init=str(pretrained_path(run.variant, epochs)))
@@ -208,7 +208,7 @@ def report() -> None:
     records = done()
     print("| | right | accuracy | 95 % interval |\n|---|---|---|---|")
     for views in ("centre", PAPER_TESTS):
-        for name, record in records.items():
+        for record in records.values():
             if record["protocol"] == "fixed":
                 print(line(f"fixed, ten single actions, {views}", *accuracy(record, views=views, classes=range(10))))
                 print(line(f"fixed, six interactions, {views}", *accuracy(record, views=views, classes=range(10, 16))))

@@ -1,6 +1,6 @@
 """From a trained run to the file in the package: safetensors, manifest record, tables for the card.
 
-    python weights/embedded/publish.py weights/embedded/runs/RUN.safetensors
+python weights/embedded/publish.py weights/embedded/runs/RUN.safetensors
 """
 
 from __future__ import annotations
@@ -44,7 +44,13 @@ def main() -> None:
     load_weights(model, arguments.weights)
     file = PACKAGE / "zoo" / "embedded" / f"{NAME}.safetensors"
     # With this header a file found on a disk says what it is.
-    header = {"name": NAME, "arch": DEFAULT_MODEL, "changes": "{}", "clip": json.dumps(asdict(arch.clip)), "format": "pt"}
+    header = {
+        "name": NAME,
+        "arch": DEFAULT_MODEL,
+        "changes": "{}",
+        "clip": json.dumps(asdict(arch.clip)),
+        "format": "pt",
+    }
     save_weights(model, file, metadata=header)
     content = file.read_bytes()
     record = {
