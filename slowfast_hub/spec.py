@@ -275,7 +275,8 @@ class Prediction:
         best = ", ".join(f"{row['label']} {row['score']:.2f}" for row in self.top(3))
         return (
             f"Prediction({self.model}: {best}\n"
-            f"  {self.video.source}: {self.video.frames} frames, {self.video.fps:.2f} fps, {self.video.width}x{self.video.height}\n"
+            f"  {self.video.source}: {self.video.frames} frames, {self.video.fps:.2f} fps, "
+            f"{self.video.width}x{self.video.height}\n"
             f"  views {self.views}, {self.seconds:.2f} s)"
         )
 

@@ -165,6 +165,7 @@ def diagnosis() -> dict[str, object]:
     """What `doctor` says, as plain values."""
     import av
     import torch
+    from huggingface_hub import constants
 
     devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -177,6 +178,7 @@ def diagnosis() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "codecs": {codec: codec in av.codecs_available for codec in CODECS},
         "torch.hub cache": torch.hub.get_dir(),
+        "Hugging Face cache": constants.HF_HUB_CACHE,
         "embedded weights": list_models(pretrained=True),
     }
 

@@ -1,7 +1,7 @@
 """Which views of a video are tested (paper, section 4: 10 clips x 3 crops).
 
-One word everywhere, in Python, on the command line and in evaluation: `centre` is one clip from the middle and the centre
-crop, `paper` is 10 clips and 3 crops, and any pair `(clips, crops)` or `"5x1"` is itself.
+One word everywhere, in Python, on the command line and in evaluation: `centre` is one clip from the middle and the
+centre crop, `paper` is 10 clips and 3 crops, and any pair `(clips, crops)` or `"5x1"` is itself.
 """
 
 from __future__ import annotations

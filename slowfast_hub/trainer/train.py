@@ -16,7 +16,6 @@ from slowfast_hub.models import VideoModel
 from slowfast_hub.trainer.data import ClipDataset, Sample
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.transforms.train import TrainTransform
-from slowfast_hub.zoo.load import load_weights, read_safetensors
 from slowfast_hub.zoo.registry import create_model
 
 
@@ -111,11 +110,7 @@ def train(
 
 def start_model(recipe: Recipe, num_classes: int) -> VideoModel:
     """The network of the recipe with fresh weights, or those of `recipe.init`."""
-    model = create_model(recipe.model, num_classes=num_classes, **recipe.changes)
-    if recipe.init is not None:
-        classifier = read_safetensors(Path(recipe.init)).get("head.fc.weight")
-        load_weights(model, recipe.init, new_head=classifier is None or len(classifier) != num_classes)
-    return model
+    return create_model(recipe.model, num_classes=num_classes, checkpoint_path=recipe.init, **recipe.changes)
 
 
 def check_labels(samples: Sequence[Sample], num_classes: int) -> None:

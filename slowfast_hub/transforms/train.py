@@ -1,6 +1,6 @@
 """Frames to a training clip: random size, place, side and light (paper, section 4: scale jitter, random crop, flip).
 
-All draws come from one generator, so a seed gives the same clip again. Only the light is ours: the paper's recipe has none.
+All draws come from one generator, so a seed gives the same clip again. Only the light is not the paper's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class TrainTransform:
 
 
 def place(clip: Tensor, crop: int, *, down: float, right: float) -> Tensor:
-    """Cut or pad `(3, T, H, W)` to `(3, T, crop, crop)`; `down` and `right` in 0..1 say where, padding is the mean colour."""
+    """Cut or pad `(3, T, H, W)` to `(3, T, crop, crop)`; `down` and `right` in 0..1 say where."""
     top, left = round(down * (crop - clip.shape[2])), round(right * (crop - clip.shape[3]))
     bottom, far = crop - clip.shape[2] - top, crop - clip.shape[3] - left
     return functional.pad(clip, (left, far, top, bottom))  # a negative width cuts

@@ -50,6 +50,12 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise LoadError(f"{path}: not a safetensors file ({error}); only safetensors are opened") from error
 
 
+def num_classes_in(source: str | Path) -> int:
+    """How many classes the classifier of a safetensors file has; 0 when it has none."""
+    weight = read_safetensors(Path(source)).get(CLASSIFIER + "weight")
+    return 0 if weight is None else len(weight)
+
+
 def mismatches(expected: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
     """What differs between two sets of tensors, a sentence each: missing, unknown, other shape, not finite numbers."""
     problems = [f"missing {key!r}" for key in expected if key not in given]

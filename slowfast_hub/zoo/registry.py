@@ -1,7 +1,7 @@
 """The page of names: one row per network, in timm's words.
 
 A row holds only what differs from the defaults of its dataclass. T x tau in a name counts the frames of the Slow
-pathway and the ticks of the 30 fps clock between them (paper, Table 1); a `fast_*` row has one pathway and counts its own.
+pathway and the ticks of the 30 fps clock between them (paper, Table 1); a `fast_*` row counts its own.
 Multiply-adds and parameters of every row are computed from the built networks in tests/models/test_tables.py.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from slowfast_hub.models import VideoModel, build
 from slowfast_hub.spec import C2D_KERNELS, FAST_KERNELS, I3D_KERNELS, Arch, ClipSpec, ResNet3DArch, SlowFastArch
 from slowfast_hub.zoo.fetch import weights_path
-from slowfast_hub.zoo.load import load_weights
+from slowfast_hub.zoo.load import load_weights, num_classes_in
 from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes, default_weights
 from slowfast_hub.zoo.manifest import weights_info as weights_info
 
@@ -62,9 +62,9 @@ ARCHS: dict[str, Arch] = {
         FRAMES_8x8, temporal_kernels=I3D_KERNELS, temporal_pool=2, nonlocal_at=NL_R50, nonlocal_kind="softmax"
     ),
     "c2d_r50_8x8": ResNet3DArch(FRAMES_8x8, temporal_kernels=C2D_KERNELS, temporal_pool=2),
-    # The embedded network: a quarter of the width, half of that in the Fast pathway, which sees motion only.
+    # The embedded network: a quarter of the width, and a Fast pathway that sees motion only.
     "slowfast_r14_4x16_w16": SlowFastArch(
-        FRAMES_SMALL, num_classes=16, beta_inv=2, depth=14, width=16, fast_input="diff"
+        FRAMES_SMALL, num_classes=16, beta_inv=4, depth=14, width=16, fast_input="diff"
     ),
 }
 
@@ -84,7 +84,7 @@ def create_model(
     name: a row of the registry, `"slowfast_r50_4x16"`, or a row and the tag of a file of weights, `"row.tag"`.
     pretrained: load that file; without a tag, the row's default one.
     num_classes: another number than the file's makes a new classifier and nothing else; 0 gives pooled features.
-    checkpoint_path: a safetensors file to load instead; it must fit strictly, the classifier apart where num_classes is given.
+    checkpoint_path: a safetensors file to load instead, by the same rule for num_classes.
     changes: overrides of the row's fields (lateral="ttoc_sum", beta_inv=16, ...).
 
     Errors: ValueError for unknown names and impossible combinations, TypeError for unknown fields,
@@ -106,7 +106,8 @@ def create_model(
     if pretrained and weights is not None:
         load_weights(model, weights_path(weights), new_head=arch.num_classes != file_classes)
     elif checkpoint_path is not None:
-        load_weights(model, checkpoint_path, new_head=num_classes is not None)
+        new_head = num_classes is not None and num_classes_in(checkpoint_path) != num_classes
+        load_weights(model, checkpoint_path, new_head=new_head)
     return model.eval()
 
 

@@ -31,7 +31,7 @@ def test_factor_conv_equals_conv3d_forward_and_backward(kind: str, size: tuple[i
     channels, out_channels, kernel, stride = CONVOLUTIONS[kind]
     torch.manual_seed(0)
     padding = tuple(k // 2 for k in kernel)
-    factor = FactorConv3d(channels, out_channels, kernel, stride, padding, bias=False)
+    factor = FactorConv3d(channels, out_channels, kernel, stride)
     plain = nn.Conv3d(channels, out_channels, kernel, stride, padding, bias=False)
     plain.load_state_dict(factor.state_dict())
     x = torch.randn(size[0], channels, *size[1:]).contiguous(memory_format=layout).requires_grad_()

@@ -26,6 +26,7 @@ from slowfast_hub.trainer.evaluate import Evaluation, evaluate
 from slowfast_hub.trainer.recipe import Recipe, read_recipe
 from slowfast_hub.trainer.train import append_line, save_weights, train
 from slowfast_hub.video.decode import Video
+from slowfast_hub.zoo.manifest import read_labels
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, register_model
 
 HERE = Path(__file__).parent
@@ -44,10 +45,10 @@ CLIP = find_arch(DEFAULT_MODEL).clip
 VARIANTS = {
     "slowfast": DEFAULT_MODEL,
     "slow": "slow_r14_4x16_w16",
-    "fast": "fast_r14_32x2_w8",
+    "fast": "fast_r14_32x2_w4",
 }
 register_model(VARIANTS["slow"], ResNet3DArch(replace(CLIP, frames=4, stride=16), depth=14, width=16, num_classes=16))
-register_model(VARIANTS["fast"], ResNet3DArch(CLIP, depth=14, width=8, temporal_kernels=FAST_KERNELS, num_classes=16))
+register_model(VARIANTS["fast"], ResNet3DArch(CLIP, depth=14, width=4, temporal_kernels=FAST_KERNELS, num_classes=16))
 
 
 @dataclass(frozen=True)
@@ -217,12 +218,26 @@ def report() -> None:
             if counts:
                 right, total = map(sum, zip(*counts))
                 print(line(f"{protocol}, leave one group out, {len(counts)} folds, {views}", right, total))
+    for record in records.values():
+        if record["protocol"] == "fixed":
+            print(f"\n{confusion(record, list(read_labels('actions16')))}")
     print("\n| comparison | seed | ten single actions | six interactions |\n|---|---|---|---|")
     for record in records.values():
         if record["protocol"] == "compare":
             cells = [accuracy(record, classes=part) for part in (range(10), range(10, 16))]
             shown = " | ".join(f"{100 * right / total:.1f} %" for right, total in cells)
             print(f"| {record['variant']} | {record['seed']} | {shown} |")
+
+
+def confusion(record: dict[str, object], classes: list[str]) -> str:
+    """A table of a run's answers: true class by row, answer by column, zeros left out."""
+    counts = torch.zeros(len(classes), len(classes), dtype=torch.long)
+    for label, answer in zip(record["labels"], record["answers_centre"]):  # type: ignore[call-overload]
+        counts[label, answer] += 1
+    lines = ["| true, by row | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
+    for name, row in zip(classes, counts.tolist()):
+        lines.append(f"| {name} | " + " | ".join(str(count or "") for count in row) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -1,0 +1,46 @@
+"""The examples run as written, on videos the tests make."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_videos import write_video
+from safetensors.torch import load_file
+
+from slowfast_hub import create_model
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def noise_clip(path: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    frames = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(12)]
+    return write_video(path, frames, codec="libx264", pixels="yuv420p")
+
+
+def test_every_good_file_of_a_folder_gets_a_line(tmp_path, capsys):
+    noise_clip(tmp_path / "good.mp4", 0)
+    (tmp_path / "bad.mp4").write_text("not a video")
+    runpy.run_path(str(EXAMPLES / "classify_folder.py"))["main"](str(tmp_path))
+    output = capsys.readouterr()
+    assert "good.mp4" in output.out
+    assert "bad.mp4" in output.err
+
+
+def test_a_folder_per_class_becomes_a_file_of_weights_for_its_classes(tmp_path):
+    for i, name in enumerate(("left", "right", "left", "right")):
+        (tmp_path / "clips" / name).mkdir(parents=True, exist_ok=True)
+        noise_clip(tmp_path / "clips" / name / f"{i}.mp4", i)
+    out = tmp_path / "out.safetensors"
+    runpy.run_path(str(EXAMPLES / "finetune.py"))["main"](str(tmp_path / "clips"), str(out), epochs=1)
+    weight = load_file(out)["head.fc.weight"]
+    assert weight.shape[0] == 2
+    loaded = create_model("slowfast_r14_4x16_w16", num_classes=2, checkpoint_path=out)
+    assert torch.equal(loaded.get_classifier().weight, weight)
+
+
+@pytest.mark.parametrize("name", ["classify_folder.py", "finetune.py"])
+def test_examples_are_one_screen(name):
+    assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) < 45
