@@ -22,10 +22,10 @@ def _check_not_shadowed() -> None:
     if found != here:
         match = _re.search(r'__version__ = "(.+?)"', (here / "__init__.py").read_text(encoding="utf-8"))
         raise RuntimeError(
-            f"this hubconf.py belongs to slowfast_hub {match[1] if match else 'unknown'} in {here}, but Python imported "
-            f"slowfast_hub {getattr(_package, '__version__', 'unknown')} from {found}; call torch.hub.load in a fresh "
-            "Python that has not imported slowfast_hub, or pip uninstall slowfast-hub, or use the installed one: "
-            "slowfast_hub.create_model(name)"
+            f"this hubconf.py belongs to slowfast_hub {match[1] if match else 'unknown'} in {here}, but Python "
+            f"imported slowfast_hub {getattr(_package, '__version__', 'unknown')} from {found}; call torch.hub.load "
+            "in a fresh Python that has not imported slowfast_hub, or pip uninstall slowfast-hub, or use the "
+            "installed one: slowfast_hub.create_model(name)"
         )
 
 
@@ -40,7 +40,8 @@ def _entry(name: str) -> _Callable[..., _Any]:
     def entry(pretrained: bool = False, num_classes: int | None = None, **changes: _Any) -> _Any:
         return _registry.create_model(name, pretrained=pretrained, num_classes=num_classes, **changes)
 
-    clip = _registry.ARCHS[name].clip
+    arch = _registry.ARCHS[name]
+    clip = arch.clip
     tags = _registry.list_models(f"{name}.*", pretrained=True)
     entry.__name__ = entry.__qualname__ = name
     entry.__doc__ = f"""{name}: clips in, logits out; in eval mode.
@@ -50,8 +51,8 @@ def _entry(name: str) -> _Callable[..., _Any]:
     Output (B, num_classes) logits.
 
     pretrained: load the recorded weights ({", ".join(tags) or "none are recorded for this network yet"}).
-    num_classes: {_registry.ARCHS[name].num_classes} when left out; another number makes a new classifier, 0 gives pooled features.
-    changes: checkpoint_path (a safetensors file), or fields of the network such as dropout=0.0; an unknown one is a TypeError.
+    num_classes: {arch.num_classes} when left out; another number makes a new classifier, 0 gives pooled features.
+    changes: checkpoint_path (a safetensors file), or fields of the row such as dropout=0.0; unknown: TypeError.
 
     Example:
         model = torch.hub.load(repo, "{name}", num_classes=10)

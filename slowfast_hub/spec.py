@@ -163,6 +163,10 @@ class SlowFastArch(Arch):
                 "lateral 'ttoc_sum' adds alpha * C_fast channels to C_slow channels: needs alpha == beta_inv, "
                 f"got {self.alpha} and {self.beta_inv}"
             )
+        if self.lateral == "ttoc_sum" and self.width % self.beta_inv:
+            raise ValueError(
+                f"lateral 'ttoc_sum' needs a width that beta_inv divides; got width {self.width} and {self.beta_inv}"
+            )
         if self.fuse_kernel < 1 or self.fuse_kernel % 2 == 0:
             raise ValueError(f"fuse_kernel must be odd, so that the Slow frames stay aligned; got {self.fuse_kernel}")
         if self.lateral != "tconv" and self.fuse_kernel != type(self).fuse_kernel:

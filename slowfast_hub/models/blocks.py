@@ -29,9 +29,11 @@ class FactorConv3d(nn.Conv3d):
         self.in_time = kernel[0], stride[0], padding[0]
         self.in_space = stride[1:], padding[1:]
         self.pointwise_in_space = kernel[1:] == (1, 1) and stride[1:] == (1, 1)
+        # Below 8 channels, the 2-D backward of a strided 1x1 kernel writes past its buffer (oneDNN in torch 2.14).
+        self.only_3d = kernel == (1, 1, 1) and stride != (1, 1, 1) and in_channels < 8
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last_3d):
+        if self.only_3d or x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last_3d):
             return super().forward(x)
         batch, channels, frames, height, width = x.shape
         rows = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C), a view

@@ -66,6 +66,10 @@ class SlowFast(Classifier):
                 f"fast must have alpha = {self.arch.alpha} frames per slow frame; "
                 f"got {slow.shape[2]} slow and {fast.shape[2]} fast ones"
             )
+        if slow.shape[0] != fast.shape[0] or slow.shape[3:] != fast.shape[3:]:
+            raise ValueError(
+                f"slow and fast must agree in batch, height and width; got {tuple(slow.shape)} and {tuple(fast.shape)}"
+            )
         return slow, fast if self.arch.fast_input == "flow" else FAST_INPUTS[self.arch.fast_input](fast)
 
     def forward_features(self, clips: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -49,10 +49,11 @@ def test_window_probs_give_exactly_the_mean_of_the_windows_scores(activation: st
         return logits.softmax(-1) if activation == "softmax" else logits.sigmoid()
 
     made = head("window_probs", activation)
-    logits = made.fc(made.windows(maps(9)))
+    far_apart = [20 * m for m in maps(9)]
+    logits = made.fc(made.windows(far_apart))
     assert logits.shape == (2, 9, 5)
-    torch.testing.assert_close(score(made(maps(9))), score(logits).mean(1))
-    assert (made(maps(9)) - head("window_logits")(maps(9))).abs().max() > 0.01
+    torch.testing.assert_close(score(made(far_apart)), score(logits).mean(1))
+    assert (made(far_apart) - head("window_logits")(far_apart)).abs().max() > 0.1
 
 
 def test_mean_of_scores_0_9_and_0_5_is_0_7():

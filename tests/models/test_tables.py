@@ -1,7 +1,8 @@
 """Parameters and multiply-adds of every row, counted in the built modules (no memory: meta device) at 256 x 256.
 
 The counted part never is a typed number: `measure` builds the network and runs it under torch.utils.flop_counter.
-A multiply-add is half a FLOP of convolutions, linear layers and matrix products; batch norm is not counted, as in the paper.
+A multiply-add is two FLOPs of a convolution, linear layer or matrix product; batch norm is not counted, as in the
+paper.
 """
 
 from functools import cache
@@ -101,8 +102,7 @@ def test_nonlocal_pooling_of_the_published_config_costs_242_G():
     assert giga("slowfast_nl_r101_16x8", nonlocal_pool=(1, 1, 1)) == pytest.approx(290.33, abs=0.05)
 
 
-def test_embedded_network_is_under_a_million_parameters_and_a_giga():
-    """0.575 M parameters, 146 M multiply-adds for a clip at its own 80 px; as float32 under 10 MB."""
+def test_embedded_network_is_under_10_MB_as_float32_and_under_a_giga_for_a_clip_of_its_own_size():
     parameters, multiply_adds = measure("slowfast_r14_4x16_w16", size=ARCHS["slowfast_r14_4x16_w16"].clip.crop)
     assert 4 * parameters < 10e6
     assert multiply_adds < 1e9

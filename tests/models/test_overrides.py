@@ -1,0 +1,135 @@
+"""Every override matters: no field of a row is accepted and then ignored, and impossible combinations are refused."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from slowfast_hub.models import VideoModel
+from slowfast_hub.spec import FAST_KERNELS, ResNet3DArch, SlowFastArch
+from slowfast_hub.zoo.registry import create_model
+
+SMALL = {"depth": 14, "width": 16, "num_classes": 5, "zero_init_last": False}
+WITH_NONLOCAL = {"nonlocal_at": ((), (0,), (), ())}
+NOT_BUILT = {"clip"}  # says which pixels the weights want; the network does not read it
+
+# field: (overrides it needs to have a meaning, another value, what has to differ)
+SHARED = {
+    "num_classes": ({}, 6, "tensors"),
+    "depth": ({}, 26, "tensors"),
+    "width": ({}, 32, "tensors"),
+    "in_chans": ({}, 1, "tensors"),
+    "temporal_kernels": ({}, FAST_KERNELS, "tensors"),
+    "temporal_blocks": ({}, (1, 1, 1, 0), "tensors"),
+    "nonlocal_at": ({}, ((), (), (0,), ()), "tensors"),
+    "nonlocal_kind": (WITH_NONLOCAL, "softmax", "output"),
+    "nonlocal_pool": (WITH_NONLOCAL, (2, 2, 2), "output"),
+    "pool": ({}, "window_probs", "output"),
+    "activation": ({"pool": "window_probs"}, "sigmoid", "output"),
+    "dropout": ({}, 0.0, "training"),
+    "zero_init_last": ({}, True, "output"),
+}
+CASES = {
+    SlowFastArch: SHARED
+    | {
+        "alpha": ({}, 4, "output"),
+        "beta_inv": ({}, 4, "tensors"),
+        "lateral": ({}, "tsample", "tensors"),
+        "fuse_kernel": ({}, 7, "tensors"),
+        "lateral_norm": ({}, False, "tensors"),
+        "fast_temporal_kernels": ({}, ((3,), (3,), (3,), (3,), (3,)), "tensors"),
+        "fast_input": ({}, "half", "output"),
+        "slow_rule": ({}, "strided", "output"),
+    },
+    ResNet3DArch: SHARED | {"temporal_pool": ({}, 2, "output")},
+}
+ROW = {SlowFastArch: "slowfast_r50_4x16", ResNet3DArch: "slow_r50_8x8"}
+EVERY = [(arch, field) for arch, cases in CASES.items() for field in cases]
+
+
+def built(arch: type, **changes: object) -> VideoModel:
+    """A small network whose tensors come from one seed, and whose non-local blocks do something."""
+    torch.manual_seed(0)
+    model = create_model(ROW[arch], **(SMALL | changes))
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight") and not name.endswith(".c.norm.weight"):
+            torch.nn.init.ones_(parameter)
+    return model.requires_grad_(False)
+
+
+def tensors(model: VideoModel) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in model.state_dict().items()}
+
+
+def answer(model: VideoModel) -> torch.Tensor:
+    """Logits for a clip whose last map is 8 x 8: more than one pooling window."""
+    torch.manual_seed(1)
+    return model(torch.randn(1, model.arch.in_chans, 16, 256, 256))
+
+
+@pytest.mark.parametrize("arch", CASES)
+def test_every_field_has_a_case(arch: type):
+    assert {field.name for field in fields(arch)} - NOT_BUILT == set(CASES[arch])
+
+
+@pytest.mark.parametrize(("arch", "field"), EVERY, ids=lambda value: getattr(value, "__name__", value))
+def test_field_matters(arch: type, field: str):
+    needed, value, differs = CASES[arch][field]
+    before, after = built(arch, **needed), built(arch, **needed, **{field: value} if field not in needed else {})
+    assert getattr(before.arch, field) != getattr(after.arch, field) == value
+    if differs == "tensors":
+        assert tensors(before) != tensors(after)
+        return
+    assert tensors(before) == tensors(after)  # so that the same seed gave both the same weights
+    if differs == "training":
+        before, after = before.train().head, after.train().head
+        torch.manual_seed(0)
+        maps = [torch.ones(1, channels, 1, 7, 7) for channels in (512, 64)][: 1 + (arch is SlowFastArch)]
+        assert torch.equal(after(maps), after(maps))
+        assert not torch.equal(before(maps), before(maps))
+    else:
+        assert (answer(before) - answer(after)).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lateral": "ttoc_sum", "beta_inv": 16}, "needs alpha == beta_inv, got 8 and 16"),
+        ({"lateral": "ttoc_sum", "beta_inv": 6, "alpha": 6}, "a width that beta_inv divides; got width 64 and 6"),
+        ({"lateral": "sum"}, "must be one of 'none', 'ttoc_sum', 'ttoc_cat', 'tsample', 'tconv'; got 'sum'"),
+        ({"lateral": "tsample", "fuse_kernel": 7}, "belongs to lateral='tconv'"),
+        ({"lateral": "none", "lateral_norm": False}, "belongs to lateral='tconv'"),
+        ({"fuse_kernel": 4}, "fuse_kernel must be odd"),
+        ({"fast_input": "depth"}, "must be one of 'rgb', 'gray', 'diff', 'half', 'flow'"),
+        ({"fast_input": "half", "pool": "window_probs"}, "needs pool='global'"),
+        ({"fast_input": "gray", "in_chans": 1}, "needs in_chans=3, got 1"),
+        ({"slow_rule": "last"}, "must be one of 'linspace', 'strided'"),
+        ({"alpha": 0}, "alpha must be at least 1"),
+        ({"beta_inv": 0}, "beta_inv must be at least 1"),
+        ({"depth": 34}, "must be one of 14, 26, 50, 101; got 34"),
+        ({"width": 0}, "width must be at least 1"),
+        ({"in_chans": 0}, "in_chans must be at least 1"),
+        ({"num_classes": -1}, "num_classes must be at least 0"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+        ({"pool": "max"}, "must be one of 'global', 'window_logits', 'window_probs'"),
+        ({"activation": "tanh"}, "must be one of 'softmax', 'sigmoid'"),
+        ({"temporal_kernels": ((1,),) * 4}, r"five tuples \(stem, res2..res5\) of odd sizes"),
+        ({"temporal_kernels": ((2,), *((1,),) * 4)}, "odd sizes"),
+        ({"fast_temporal_kernels": ((5,), (), (3,), (3,), (3,))}, "odd sizes"),
+        ({"temporal_blocks": (3, 4, 7, 3)}, r"up to \(3, 4, 6, 3\) at depth 50"),
+        ({"nonlocal_at": ((), (4,), (), ())}, r"res3 has blocks 0..3 at depth 50; got \(4,\)"),
+        ({"nonlocal_at": ((), (1, 1), (), ())}, "res3 has blocks 0..3"),
+        ({"nonlocal_at": ((),)}, "one tuple per stage"),
+        ({"nonlocal_kind": "gaussian"}, "must be one of 'dot_product', 'softmax'"),
+        ({"nonlocal_pool": (2, 2)}, "three sizes T, H, W"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_impossible_combinations_are_refused_before_anything_is_built(changes: dict, says: str):
+    with pytest.raises(ValueError, match=says):
+        create_model("slowfast_r50_4x16", **changes)
+
+
+def test_temporal_pool_is_at_least_one():
+    with pytest.raises(ValueError, match="temporal_pool must be at least 1; got 0"):
+        create_model("i3d_r50_8x8", temporal_pool=0)
