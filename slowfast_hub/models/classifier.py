@@ -47,12 +47,15 @@ class Classifier(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """A new head for `num_classes`; 0 makes the network give pooled features `(B, num_features)`."""
         self.arch = replace(self.arch, num_classes=num_classes)
-        device = next(self.parameters()).device
+        like = next(self.parameters())
         self.head.reset(num_classes)
-        self.head.to(device)
+        self.head.to(like.device, like.dtype)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute blocks in the backward pass: less memory, about a third more time."""
+        """Recompute blocks in the backward pass: less memory, about a third more time.
+
+        Batch-norm statistics are then updated twice a step with the same values: their momentum is a little higher.
+        """
         for module in self.modules():
             if isinstance(module, Pathway):
                 module.grad_checkpointing = enable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -37,20 +38,20 @@ class Pathway(nn.Module):
         for i, name in enumerate(STAGES):
             out_channels = 4 * width * 2**i
             temporal = STAGE_BLOCKS[arch.depth][i] if arch.temporal_blocks is None else arch.temporal_blocks[i]
-            blocks: list[nn.Module] = []
+            blocks: dict[str, nn.Module] = {}
             for block in range(STAGE_BLOCKS[arch.depth][i]):
                 first = block == 0
-                blocks.append(
-                    Bottleneck(
-                        channels + fused[i] if first else out_channels,
-                        out_channels,
-                        temporal_kernel=kernels[i + 1][block % len(kernels[i + 1])] if block < temporal else 1,
-                        spatial_stride=2 if first and i > 0 else 1,
-                    )
+                blocks[f"{block}"] = Bottleneck(
+                    channels + fused[i] if first else out_channels,
+                    out_channels,
+                    temporal_kernel=kernels[i + 1][block % len(kernels[i + 1])] if block < temporal else 1,
+                    spatial_stride=2 if first and i > 0 else 1,
                 )
                 if block in nonlocal_at[i]:
-                    blocks.append(NonLocal(out_channels, kind=arch.nonlocal_kind, pool=arch.nonlocal_pool))
-            self.add_module(name, nn.Sequential(*blocks))
+                    # A name of its own, so that a block has the same name with and without non-local blocks.
+                    nonlocal_block = NonLocal(out_channels, kind=arch.nonlocal_kind, pool=arch.nonlocal_pool)
+                    blocks[f"{block}_nonlocal"] = nonlocal_block
+            self.add_module(name, nn.Sequential(OrderedDict(blocks)))
             channels = out_channels
         self.num_features = channels
 

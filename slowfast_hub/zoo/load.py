@@ -57,7 +57,7 @@ def num_classes_in(source: str | Path) -> int:
 
 
 def mismatches(expected: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
-    """What differs between two sets of tensors, a sentence each: missing, unknown, other shape, not finite numbers."""
+    """What differs between two sets of tensors, a sentence each: missing, unknown, another shape or kind."""
     problems = [f"missing {key!r}" for key in expected if key not in given]
     problems += [f"unknown {key!r}" for key in given if key not in expected]
     for key, value in given.items():

@@ -12,8 +12,6 @@ from torch.nn import functional
 
 from slowfast_hub.zoo.registry import create_model
 
-NL_AT = {3: (1, 3), 4: (1, 3, 5)}  # blocks of res3 and res4 that a non-local block follows (PySlowFast, R50)
-
 SLOWFAST_PTV = [
     (r"^blocks\.0\.multipathway_blocks\.(\d)\.", lambda m: f"{path(m[1])}.stem.conv1."),
     (r"^blocks\.(\d)\.multipathway_fusion\.", lambda m: f"laterals.{m[1]}.fuse."),
@@ -47,18 +45,7 @@ PYSLOWFAST = [
     (r"head\.projection\.", "head.fc."),
     (r"\.bn\.", ".norm."),
 ]
-# A non-local block takes a place of its own behind its block, so the later blocks of the stage move up.
-PYSLOWFAST_NL = [
-    (
-        r"s(\d)\.pathway0_res(\d+)\.",
-        lambda m: f"slow.res{m[1]}.{int(m[2]) + sum(at < int(m[2]) for at in NL_AT.get(int(m[1]), ()))}.",
-    ),
-    (
-        r"s(\d)\.pathway0_nonlocal(\d+)\.(?:conv_)?",
-        lambda m: f"slow.res{m[1]}.{int(m[2]) + 1 + NL_AT[int(m[1])].index(int(m[2]))}.",
-    ),
-    *PYSLOWFAST,
-]
+PYSLOWFAST_NL = [(r"s(\d)\.pathway0_nonlocal(\d+)\.(?:conv_)?", r"slow.res\1.\2_nonlocal."), *PYSLOWFAST]
 GLUONCV = [
     (r"(slow|fast)_conv1\.", r"\1.stem.conv1.conv."),
     (r"(slow|fast)_bn1\.", r"\1.stem.conv1.norm."),
