@@ -52,7 +52,7 @@ def test_a_bad_file_is_one_line_and_the_others_go_on(tmp_path):
         (("classify", CLIP, "--views", "many"), "'centre', 'paper'"),
         (("classify", CLIP, "--device", "nonsense"), "nonsense"),
         (("info", "slowfast_r50_8x9"), "did you mean 'slowfast_r50_8x8'"),
-        (("classify",), "VIDEOS"),
+        (("classify",), "videos"),
         (("nonsense",), "nonsense"),
     ],
 )
