@@ -30,7 +30,7 @@ err = Console(stderr=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
 
 KINETICS_HINT = (
-    f"{DEFAULT_MODEL} knows 16 actions (see `slowfast-hub info {DEFAULT_MODEL}`); "
+    f"the embedded network {DEFAULT_MODEL} answers: it knows 16 actions (slowfast-hub info {DEFAULT_MODEL}); "
     "for the 400 Kinetics classes: slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
 )
 

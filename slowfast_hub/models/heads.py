@@ -1,8 +1,8 @@
 """From the last maps to logits.
 
-The code bases differ in how a map larger than the 7x7 of training is pooled (differences.md of PySlowFast,
-PyTorchVideo, MMAction2 in docs/conversions): over the whole map, or in 7x7 windows at stride 1 whose logits
-(PyTorchVideo) or scores (PySlowFast, head_helper.py) are averaged. At 224 px all three are the same function.
+The code bases differ in how a map larger than the 7x7 of training is pooled: over the whole map (MMAction2, GluonCV),
+or in 7x7 windows at stride 1 whose logits (PyTorchVideo) or scores (PySlowFast, head_helper.py) are averaged. At 224 px
+all three are the same function.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from slowfast_hub.spec import Prediction, ViewPlan, Views, WeightsInfo
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import Reader, Video, open_video
 from slowfast_hub.zoo.manifest import read_labels, weights_info
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, create_model
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, create_model, find_arch
 
 BATCH_SIZE = 4  # views per run of the network
 
@@ -41,6 +41,7 @@ class Predictor:
         device: str | torch.device | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> None:
+        find_arch(name.partition(".")[0])  # a misspelt name is told the near match, not that it has no weights
         weights = weights_info(name)
         self.name = weights.name
         self.views = views

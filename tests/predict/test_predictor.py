@@ -120,9 +120,10 @@ def test_a_bad_array_says_what_was_expected(predictor, frames):
         predictor(frames)
 
 
-def test_held_out_real_clips_are_recognised(shared, predictor):
-    """One person of the fixed split, never trained on: nine of ten actions or better is what the card promises."""
-    clips = sorted((shared / "data" / "actions" / "weizmann").glob("*/shahar_*.avi"))
-    assert len(clips) == 10
+def test_held_out_real_clips_are_recognised_as_the_card_says(shared, predictor):
+    """The three people of the fixed split, never trained on: 26 of 30 on the machine that trained."""
+    people = ("ira", "lyova", "shahar")
+    clips = sorted(p for p in (shared / "data" / "actions" / "weizmann").glob("*/*.avi") if p.stem.startswith(people))
+    assert len(clips) == 30
     right = sum(predictor(clip).top(1)[0]["label"] == clip.parent.name for clip in clips)
-    assert right >= 7
+    assert right >= 25
