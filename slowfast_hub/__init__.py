@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from slowfast_hub.video.clips import sample_clip as sample_clip
     from slowfast_hub.zoo.load import LoadError as LoadError
     from slowfast_hub.zoo.load import load_weights as load_weights
-    from slowfast_hub.zoo.manifest import weights_info as weights_info
     from slowfast_hub.zoo.registry import create_model as create_model
     from slowfast_hub.zoo.registry import list_models as list_models
     from slowfast_hub.zoo.registry import register_model as register_model
     from slowfast_hub.zoo.registry import register_timm as register_timm
+    from slowfast_hub.zoo.registry import weights_info as weights_info
 
 HOME = {
     "predict.predictor": ("Predictor", "classify"),
@@ -46,8 +46,7 @@ HOME = {
     "transforms.eval": ("EvalTransform",),
     "video.clips": ("sample_clip",),
     "zoo.load": ("LoadError", "load_weights"),
-    "zoo.manifest": ("weights_info",),
-    "zoo.registry": ("create_model", "list_models", "register_model", "register_timm"),
+    "zoo.registry": ("create_model", "list_models", "register_model", "register_timm", "weights_info"),
 }
 MODULE_OF = {name: module for module, names in HOME.items() for name in names}
 

@@ -55,6 +55,16 @@ def at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name} must be at least {least}; got {value!r}")
 
 
+def whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+
+
+def sized(name: str, value: object, length: int, meaning: str) -> None:
+    if not isinstance(value, tuple) or len(value) != length:
+        raise ValueError(f"{name} is a tuple of {length}: {meaning}; got {value!r}")
+
+
 @dataclass(frozen=True)
 class ClipSpec:
     """What one clip is, for one file of weights: with it alone the pixels are right."""
@@ -71,7 +81,7 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "short_side", "crop"):
-            at_least(f"ClipSpec.{name}", getattr(self, name), 1)
+            whole(f"ClipSpec.{name}", getattr(self, name), 1)
         one_of("ClipSpec.fit", self.fit, ("cover", "contain"))
         if self.fps is not None and not 0 < self.fps < 1e4:
             raise ValueError(f"ClipSpec.fps must be a positive rate or None; got {self.fps!r}")
@@ -101,24 +111,29 @@ class Arch:
     zero_init_last: bool = True  # the last batch-norm gamma of every block starts at 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.clip, ClipSpec):
+            raise TypeError(f"clip must be a ClipSpec; got {self.clip!r}")
         one_of("depth", self.depth, tuple(STAGE_BLOCKS))
         one_of("nonlocal_kind", self.nonlocal_kind, ("dot_product", "softmax"))
         one_of("pool", self.pool, ("global", "window_logits", "window_probs"))
         one_of("activation", self.activation, ("softmax", "sigmoid"))
-        at_least("num_classes", self.num_classes, 0)
-        at_least("width", self.width, 1)
-        at_least("in_chans", self.in_chans, 1)
+        whole("num_classes", self.num_classes, 0)
+        whole("width", self.width, 1)
+        whole("in_chans", self.in_chans, 1)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1); got {self.dropout!r}")
-        if len(self.nonlocal_pool) != 3 or min(self.nonlocal_pool) < 1:
-            raise ValueError(f"nonlocal_pool is three sizes T, H, W of at least 1; got {self.nonlocal_pool}")
+        sized("nonlocal_pool", self.nonlocal_pool, 3, "sizes T, H, W of at least 1")
+        for size in self.nonlocal_pool:
+            whole("nonlocal_pool", size, 1)
         check_kernels("temporal_kernels", self.temporal_kernels)
         blocks = STAGE_BLOCKS[self.depth]
         limit = self.temporal_blocks if self.temporal_blocks is not None else blocks
-        if len(limit) != 4 or any(not 0 <= count <= most for count, most in zip(limit, blocks)):
+        sized("temporal_blocks", limit, 4, "counts of res2..res5")
+        if any(not 0 <= count <= most for count, most in zip(limit, blocks)):
             raise ValueError(f"temporal_blocks is four counts up to {blocks} at depth {self.depth}; got {limit}")
-        if len(self.nonlocal_at) != 4:
-            raise ValueError(f"nonlocal_at has one tuple per stage res2..res5; got {self.nonlocal_at}")
+        sized("nonlocal_at", self.nonlocal_at, 4, "a tuple of block positions for each of res2..res5")
+        if not any(self.nonlocal_at) and (self.nonlocal_kind, self.nonlocal_pool) != ("dot_product", (1, 2, 2)):
+            raise ValueError("nonlocal_kind and nonlocal_pool need blocks: give nonlocal_at too")
         for stage, (places, count) in enumerate(zip(self.nonlocal_at, blocks), start=2):
             if len(set(places)) != len(places) or any(not 0 <= place < count for place in places):
                 raise ValueError(
@@ -134,7 +149,7 @@ class ResNet3DArch(Arch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("temporal_pool", self.temporal_pool, 1)
+        whole("temporal_pool", self.temporal_pool, 1)
 
 
 @dataclass(frozen=True)
@@ -155,8 +170,13 @@ class SlowFastArch(Arch):
         one_of("lateral", self.lateral, ("none", "ttoc_sum", "ttoc_cat", "tsample", "tconv"))
         one_of("fast_input", self.fast_input, ("rgb", "gray", "diff", "half", "flow"))
         one_of("slow_rule", self.slow_rule, ("linspace", "strided"))
-        at_least("alpha", self.alpha, 1)
-        at_least("beta_inv", self.beta_inv, 1)
+        whole("alpha", self.alpha, 1)
+        whole("beta_inv", self.beta_inv, 1)
+        whole("fuse_kernel", self.fuse_kernel, 1)
+        if self.clip.frames % self.alpha:
+            raise ValueError(
+                f"clip.frames must be a multiple of alpha; got {self.clip.frames} and {self.alpha}: pass clip= too"
+            )
         check_kernels("fast_temporal_kernels", self.fast_temporal_kernels)
         if self.lateral == "ttoc_sum" and self.alpha != self.beta_inv:
             raise ValueError(
@@ -182,7 +202,8 @@ class SlowFastArch(Arch):
 
 
 def check_kernels(name: str, kernels: KernelPattern) -> None:
-    if len(kernels) != 5 or any(not stage or any(size < 1 or size % 2 == 0 for size in stage) for stage in kernels):
+    sized(name, kernels, 5, "odd sizes of the stem and res2..res5, a tuple each")
+    if any(not stage or any(size < 1 or size % 2 == 0 for size in stage) for stage in kernels):
         raise ValueError(f"{name} has five tuples (stem, res2..res5) of odd sizes; got {kernels}")
 
 
@@ -213,7 +234,7 @@ class VideoInfo:
         return float(self.times_s[-1] - self.times_s[0]) + 1 / self.fps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class ViewPlan:
     """Which frames and which crops make the views of one video: view v = clip v // len(crops), crop v % len(crops)."""
 
@@ -252,7 +273,7 @@ class LoadReport:
     new: tuple[str, ...] = ()  # tensors left at their fresh values: the new classifier, or nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """The answer for one video."""
 
@@ -263,6 +284,7 @@ class Prediction:
     plan: ViewPlan
     model: str
     seconds: float  # wall time from the file to this answer
+    note: str = ""  # what a reader of the answer should know
 
     def top(self, k: int = 5) -> list[dict[str, str | float]]:
         """The `k` best classes, best first: `[{"label": str, "score": float}, ...]`, as Hugging Face pipelines give."""
@@ -281,7 +303,7 @@ class Prediction:
             f"Prediction({self.model}: {best}\n"
             f"  {self.video.source}: {self.video.frames} frames, {self.video.fps:.2f} fps, "
             f"{self.video.width}x{self.video.height}\n"
-            f"  views {self.views}, {self.seconds:.2f} s)"
+            f"  views {self.views}, {self.seconds:.2f} s)" + (f"\n  {self.note}" if self.note else "")
         )
 
     def _repr_html_(self) -> str:

@@ -15,24 +15,21 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 import slowfast_hub
 from slowfast_hub.spec import Prediction, VideoError
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models
-from slowfast_hub.zoo.registry import weights_info as find_weights
+from slowfast_hub.zoo.manifest import arch_changes
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, override, weights_info
 
 app = typer.Typer(help="SlowFast video networks: name in, model or answer out.", no_args_is_help=True)
 out = Console()
 err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
-
-KINETICS_HINT = (
-    f"the embedded network {DEFAULT_MODEL} answers: it knows 16 actions (slowfast-hub info {DEFAULT_MODEL}); "
-    "for the 400 Kinetics classes: slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
-)
 
 
 @app.command()
@@ -49,23 +46,23 @@ def classify(
 ) -> None:
     """Say what happens in each video.  Example: slowfast-hub classify examples/clip.mp4"""
     from slowfast_hub.predict.predictor import Predictor
-    from slowfast_hub.predict.views import parse_views
 
     try:
-        parse_views(views)
         predict = Predictor(model, views=views, device=device)
     except (ValueError, LookupError, RuntimeError) as error:
         # RuntimeError: torch's answer to a device that is not there
         raise usage(error) from error
-    if model == DEFAULT_MODEL:
-        err.print(KINETICS_HINT, style="dim", soft_wrap=True)
+    if predict.note:
+        err.print(predict.note, style="dim", soft_wrap=True)
     failed = 0
     rows: list[dict[str, object]] = []
-    with Progress(console=err, disable=len(videos) == 1 or not err.is_terminal) as progress:
+    # Where the tables share the terminal, they are the progress, and a bar would run into them.
+    quiet = len(videos) == 1 or not err.is_terminal or (out.is_terminal and not as_json)
+    with Progress(console=err, disable=quiet) as progress:
         for video in progress.track(videos, description="classify"):
             try:
                 answer = predict(video, fps=fps)
-            except (VideoError, ValueError) as error:
+            except (VideoError, ValueError, OSError) as error:
                 failed += 1
                 rows.append({"video": video, "error": str(error)})
                 err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
@@ -90,9 +87,10 @@ def as_row(video: str, answer: Prediction, top_k: int) -> dict[str, object]:
 
 def show(answer: Prediction, top_k: int) -> None:
     """One table per video, with the views and the time it took."""
-    table = Table("score", "label", title=answer.video.source, title_justify="left", title_style="bold")
+    # Text, as a file name may hold what rich takes for markup.
+    table = Table("score", "label", title=Text(answer.video.source), title_justify="left", title_style="bold")
     for row in answer.top(top_k):
-        table.add_row(f"{row['score']:.3f}", str(row["label"]))
+        table.add_row(f"{row['score']:.3f}", Text(str(row["label"])))
     out.print(table)
     out.print(f"{answer.model}, views {answer.views}, {answer.seconds:.2f} s", style="dim")
 
@@ -121,9 +119,11 @@ def info(name: Annotated[str, typer.Argument(help="A name of `slowfast-hub list`
 
     try:
         arch = find_arch(name.partition(".")[0])
-        weights = find_weights(name) if "." in name or list_models(f"{name}.*", pretrained=True) else None
+        weights = weights_info(name) if "." in name or list_models(f"{name}.*", pretrained=True) else None
     except (ValueError, LookupError) as error:
         raise usage(error) from error
+    if weights is not None:
+        arch = override(name, arch, arch_changes(weights))
     with torch.device("meta"):
         parameters = sum(p.numel() for p in build(arch).parameters())
     record = {
@@ -154,7 +154,7 @@ def doctor(as_json: Json = False) -> None:
         print_json(report)
         return
     for topic, value in report.items():
-        out.print(f"[bold]{topic}[/bold]: {value}", highlight=False, soft_wrap=True)
+        out.print(f"[bold]{topic}[/bold]: {escape(str(value))}", highlight=False, soft_wrap=True)
 
 
 PACKAGES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "av", "numpy", "accelerate")

@@ -1,7 +1,5 @@
 """Networks: sizes in, logits out.  This room knows no names, no files and no pixels."""
 
-from torch import nn
-
 from slowfast_hub.models.resnet3d import ResNet3D
 from slowfast_hub.models.slowfast import SlowFast
 from slowfast_hub.spec import Arch, ResNet3DArch, SlowFastArch
@@ -18,8 +16,3 @@ def build(arch: Arch) -> VideoModel:
     if isinstance(arch, ResNet3DArch):
         return ResNet3D(arch)
     raise TypeError(f"an arch is a SlowFastArch or a ResNet3DArch; got {type(arch).__name__}")
-
-
-def is_classifier(module: nn.Module) -> bool:
-    """Whether `module` is a network of this room."""
-    return isinstance(module, SlowFast | ResNet3D)

@@ -33,7 +33,12 @@ class FactorConv3d(nn.Conv3d):
         self.only_3d = kernel == (1, 1, 1) and stride != (1, 1, 1) and in_channels < 8
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.only_3d or x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last_3d):
+        if (
+            x.numel() == 0
+            or self.only_3d
+            or x.device.type != "cpu"
+            or not x.is_contiguous(memory_format=torch.channels_last_3d)
+        ):
             return super().forward(x)
         batch, channels, frames, height, width = x.shape
         rows = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C), a view

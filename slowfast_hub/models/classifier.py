@@ -11,6 +11,8 @@ from slowfast_hub.models.heads import ClassHead
 from slowfast_hub.models.pathway import Pathway
 from slowfast_hub.spec import Arch
 
+Clips = Tensor | list[Tensor] | tuple[Tensor, ...]  # (B, C, T, H, W), or [slow, fast]
+
 
 class Classifier(nn.Module):
     """A backbone that gives maps, and a `ClassHead`. Subclasses define `forward_features`."""
@@ -30,14 +32,14 @@ class Classifier(nn.Module):
     def num_classes(self) -> int:
         return self.arch.num_classes
 
-    def forward_features(self, clips: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def forward_features(self, clips: Clips) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
     def forward_head(self, maps: Sequence[Tensor], pre_logits: bool = False) -> Tensor:
         """Maps to logits `(B, num_classes)`, or with `pre_logits` to pooled features `(B, num_features)`."""
         return self.head(maps, pre_logits=pre_logits)
 
-    def forward(self, clips: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, clips: Clips) -> Tensor:
         return self.forward_head(self.forward_features(clips))
 
     def get_classifier(self) -> nn.Module:
@@ -62,7 +64,9 @@ class Classifier(nn.Module):
 
 
 def check_clips(name: str, clips: Tensor, channels: int) -> None:
-    if clips.ndim != 5 or clips.shape[1] != channels:
-        raise ValueError(f"{name} must be (B, {channels}, T, H, W); got {tuple(clips.shape)}")
+    if not isinstance(clips, Tensor):
+        raise TypeError(f"{name} must be a tensor (B, {channels}, T, H, W); got {type(clips).__name__}")
+    if clips.ndim != 5 or clips.shape[1] != channels or 0 in clips.shape[2:]:
+        raise ValueError(f"{name} must be (B, {channels}, T, H, W) with no empty side; got {tuple(clips.shape)}")
     if not clips.is_floating_point():
         raise ValueError(f"{name} must be normalised floats; got {clips.dtype}: use EvalTransform on uint8 frames")

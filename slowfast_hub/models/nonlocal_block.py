@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class NonLocal(nn.Module):
@@ -24,10 +25,11 @@ class NonLocal(nn.Module):
         self.g = nn.Conv3d(channels, inner, 1)
         self.out = nn.Conv3d(inner, channels, 1)
         self.norm = nn.BatchNorm3d(channels)
-        self.pool = nn.MaxPool3d(pool) if max(pool) > 1 else nn.Identity()
+        self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        keys = self.pool(x)
+        # A map smaller than the pool is pooled whole.
+        keys = functional.max_pool3d(x, [min(size, length) for size, length in zip(self.pool, x.shape[2:])])
         theta, phi, g = self.theta(x).flatten(2), self.phi(keys).flatten(2), self.g(keys).flatten(2)  # (B, C', N)
         affinity = torch.einsum("bcn,bcm->bnm", theta, phi)
         if self.kind == "softmax":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 
 from torch import Tensor, nn
 
 from slowfast_hub.models.blocks import init_weights
-from slowfast_hub.models.classifier import Classifier, check_clips
+from slowfast_hub.models.classifier import Classifier, Clips, check_clips
 from slowfast_hub.models.fast_input import FAST_CHANNELS, FAST_INPUTS, slow_indices
 from slowfast_hub.models.lateral import LATERALS
 from slowfast_hub.models.pathway import Pathway
@@ -45,9 +44,9 @@ class SlowFast(Classifier):
         self.finish(arch, self.slow.num_features + self.fast.num_features)
         init_weights(self, zero_init_last=arch.zero_init_last)
 
-    def split(self, clips: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def split(self, clips: Clips) -> tuple[Tensor, Tensor]:
         """Clips to `slow (B, C, T / alpha, H, W)` and `fast (B, C', T, H', W')`."""
-        if isinstance(clips, Tensor):
+        if not isinstance(clips, list | tuple):
             if self.arch.fast_input == "flow":
                 raise ValueError("fast_input='flow' takes [slow_rgb, fast_flow] with fast_flow (B, 2, T, H, W)")
             check_clips("clips", clips, self.arch.in_chans)
@@ -72,7 +71,7 @@ class SlowFast(Classifier):
             )
         return slow, fast if self.arch.fast_input == "flow" else FAST_INPUTS[self.arch.fast_input](fast)
 
-    def forward_features(self, clips: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward_features(self, clips: Clips) -> tuple[Tensor, Tensor]:
         """Clips to the maps of res5: slow `(B, 2048, T / alpha, H/32, W/32)` and fast `(B, 256, T, H/32, W/32)`."""
         slow, fast = self.split(clips)
         slow, fast = self.slow.stem(slow), self.fast.stem(fast)

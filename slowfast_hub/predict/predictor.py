@@ -15,12 +15,12 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.views import plan_views
-from slowfast_hub.spec import Prediction, ViewPlan, Views, WeightsInfo
+from slowfast_hub.predict.views import parse_views, plan_views
+from slowfast_hub.spec import Prediction, ViewPlan, Views, WeightsInfo, whole
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import Reader, Video, open_video
-from slowfast_hub.zoo.manifest import read_labels, weights_info
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, create_model, find_arch
+from slowfast_hub.zoo.manifest import read_labels
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, create_model, weights_info
 
 BATCH_SIZE = 4  # views per run of the network
 
@@ -41,9 +41,11 @@ class Predictor:
         device: str | torch.device | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> None:
-        find_arch(name.partition(".")[0])  # a misspelt name is told the near match, not that it has no weights
+        parse_views(views)
+        whole("batch_size", batch_size, 1)
         weights = weights_info(name)
         self.name = weights.name
+        self.note = DEFAULT_NOTE if name == DEFAULT_MODEL else ""
         self.views = views
         self.batch_size = batch_size
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -68,6 +70,7 @@ class Predictor:
             plan=plan,
             model=self.name,
             seconds=time.perf_counter() - begin,
+            note=self.note,
         )
 
 

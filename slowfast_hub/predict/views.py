@@ -23,7 +23,7 @@ def parse_views(views: Views) -> tuple[int, int]:
         product = re.fullmatch(r"(\d{1,4})x(\d{1,2})", views)
         pair = (int(product[1]), int(product[2])) if product else NAMED.get(views, (0, 0))
     else:
-        pair = views
+        pair = views if isinstance(views, tuple | list) else (0, 0)
     if len(pair) != 2 or not all(isinstance(count, int) for count in pair) or pair[0] < 1 or pair[1] not in CROPS_OF:
         raise ValueError(
             f"views is 'centre', 'paper', (clips, crops) or 'CLIPSxCROPS' with 1 or 3 crops; got {views!r}"

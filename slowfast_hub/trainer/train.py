@@ -114,6 +114,8 @@ def start_model(recipe: Recipe, num_classes: int) -> VideoModel:
 
 
 def check_labels(samples: Sequence[Sample], num_classes: int) -> None:
+    if not samples:
+        raise ValueError("there are no samples to train on")
     for sample in samples:
         if not 0 <= sample.label < num_classes:
             raise ValueError(f"{sample.video!r:.80}: label {sample.label} is not in 0..{num_classes - 1}")
@@ -127,8 +129,11 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: dict[str, str]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     # Channels-last tensors are strided; the file format holds contiguous ones only.
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial, metadata)
-    partial.replace(path)
+    try:
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial, metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def append_line(path: str | Path, record: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from slowfast_hub.spec import ClipSpec
 from slowfast_hub.transforms.eval import check_frames
-from slowfast_hub.transforms.geometry import resize
+from slowfast_hub.transforms.geometry import flip, resize
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TrainTransform:
         clip = resize(clip, size, antialias=self.spec.antialias)
         clip = place(clip, self.spec.crop, down=uniform(0, 1), right=uniform(0, 1))
         if uniform(0, 1) < self.flip:
-            clip = clip.flip(3)
+            clip = flip(clip)
         contrast, brightness = 1 + uniform(-self.light, self.light), uniform(-self.light, self.light)
         clip = clip * contrast + brightness / self.spec.std[0]
         return clip

@@ -112,7 +112,8 @@ class FolderReader:
         images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         self._images = sorted((path for path in images if not path.name.startswith(".")), key=natural)
         if not self._images:
-            raise VideoError(str(folder), f"a folder without frame images ({' '.join(sorted(IMAGE_SUFFIXES))})")
+            suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+            raise VideoError(str(folder), f"a folder without frame images ({suffixes}); pass videos one by one")
         width, height = displayed_size(first_picture(self._images[0]))
         self.info = VideoInfo(str(folder), frames=len(self._images), fps=fps, width=width, height=height)
 
@@ -295,7 +296,11 @@ def open_container(video: Encoded) -> InputContainer:
 def first_picture(image: Path) -> VideoFrame:
     try:
         # As bytes, because FFmpeg takes a "%" in an image's name for the pattern of a sequence.
-        with opened(image.read_bytes()) as (container, stream):
+        content = image.read_bytes()
+    except OSError as error:
+        raise VideoError(str(image), f"cannot be read: {error.strerror}") from error
+    try:
+        with opened(content) as (container, stream):
             for frame in container.decode(stream):
                 return frame
     except av.FFmpegError as error:

@@ -19,29 +19,19 @@ def WEIGHTS() -> dict[str, WeightsInfo]:
     return {name: WeightsInfo(name=name, **record) for name, record in records.items()}
 
 
-def weights_info(name: str) -> WeightsInfo:
+def find_weights(name: str) -> WeightsInfo:
     """The record of one file of weights, by `row.tag` or by row (its default file); LookupError when there is none."""
     if name in WEIGHTS():
         return WEIGHTS()[name]
     row, _, tag = name.partition(".")
-    if not tag:
-        return default_weights(row)
     known = [other for other in WEIGHTS() if other.startswith(row + ".")]
-    raise LookupError(f"no weights called {name!r}; " + (f"{row} has {', '.join(known)}" if known else no_weights(row)))
-
-
-def default_weights(row: str) -> WeightsInfo:
-    """The first record of a row."""
-    for name, info in WEIGHTS().items():
-        if name.partition(".")[0] == row:
-            return info
-    raise LookupError(no_weights(row))
-
-
-def no_weights(row: str) -> str:
-    return (
-        f"no file of weights is recorded for {row!r}; list_models(pretrained=True) shows the ones there are, "
-        "checkpoint_path= loads a file of your own"
+    if known and not tag:
+        return WEIGHTS()[known[0]]
+    if known:
+        raise LookupError(f"no weights called {name!r}; {row} has {', '.join(known)}")
+    raise LookupError(
+        f"no file of weights is recorded yet for {row!r}; list_models(pretrained=True) shows the ones there are, "
+        f"create_model({row!r}, checkpoint_path=...) loads a file of your own"
     )
 
 

@@ -16,11 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_hub.models import VideoModel, build
-from slowfast_hub.spec import C2D_KERNELS, FAST_KERNELS, I3D_KERNELS, Arch, ClipSpec, ResNet3DArch, SlowFastArch
+from slowfast_hub.spec import (
+    C2D_KERNELS,
+    FAST_KERNELS,
+    I3D_KERNELS,
+    Arch,
+    ClipSpec,
+    ResNet3DArch,
+    SlowFastArch,
+    WeightsInfo,
+)
 from slowfast_hub.zoo.fetch import weights_path
 from slowfast_hub.zoo.load import load_weights, num_classes_in
-from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes, default_weights
-from slowfast_hub.zoo.manifest import weights_info as weights_info
+from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes, find_weights
 
 NAME = re.compile(r"(slowfast|slow|fast|i3d|c2d)(_nl)?_r\d+_\d+x\d+(_t50)?(_w\d+)?")
 
@@ -69,6 +77,10 @@ ARCHS: dict[str, Arch] = {
 }
 
 DEFAULT_MODEL = "slowfast_r14_4x16_w16"
+DEFAULT_NOTE = (
+    f"the embedded network {DEFAULT_MODEL} answers: it knows 16 actions; "
+    "for the 400 Kinetics classes: slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
+)
 
 
 def create_model(
@@ -94,7 +106,7 @@ def create_model(
     arch = find_arch(row)
     weights = None
     if tag or pretrained:
-        weights = weights_info(name) if tag else default_weights(row)
+        weights = weights_info(name)
         arch = override(row, arch, arch_changes(weights))
     if pretrained and checkpoint_path is not None:
         raise ValueError("pretrained=True and checkpoint_path name two sources of weights; pass one of them")
@@ -109,6 +121,15 @@ def create_model(
         new_head = num_classes is not None and num_classes_in(checkpoint_path) != num_classes
         load_weights(model, checkpoint_path, new_head=new_head)
     return model.eval()
+
+
+def weights_info(name: str) -> WeightsInfo:
+    """The record of one file of weights, by `row.tag`, or by row: its default file.
+
+    ValueError for an unknown row, LookupError when there is no such file.
+    """
+    find_arch(name.partition(".")[0])  # a misspelt row is told the near match, not that it has no weights
+    return find_weights(name)
 
 
 def find_arch(name: str) -> Arch:
@@ -128,7 +149,13 @@ def override(name: str, arch: Arch, changes: dict[str, Any]) -> Arch:
             near = get_close_matches(change, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise TypeError(f"{name} has no field {change!r}; {hint}its fields are {', '.join(known)}")
-    return replace(arch, **changes)
+    # A row's own values for a part that the changes take away go with it.
+    gone: dict[str, Any] = {}
+    if changes.get("lateral", "tconv") != "tconv":
+        gone |= {"fuse_kernel": SlowFastArch.fuse_kernel, "lateral_norm": SlowFastArch.lateral_norm}
+    if "nonlocal_at" in changes and not any(changes["nonlocal_at"]):
+        gone |= {"nonlocal_kind": Arch.nonlocal_kind, "nonlocal_pool": Arch.nonlocal_pool}
+    return replace(arch, **{**gone, **changes})
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
@@ -148,7 +175,7 @@ def register_model(name: str, arch: Arch) -> None:
         raise ValueError(f"the name {name!r} is taken; choose another")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"a model name is lower-case letters, digits and underscores; got {name!r}")
-    if not isinstance(arch, Arch):
+    if not isinstance(arch, SlowFastArch | ResNet3DArch):
         raise TypeError(f"register_model takes a SlowFastArch or a ResNet3DArch; got {type(arch).__name__}")
     ARCHS[name] = arch
 
@@ -156,7 +183,8 @@ def register_model(name: str, arch: Arch) -> None:
 def register_timm() -> None:
     """Make every name of this registry known to `timm.create_model`. Call it once; a second call changes nothing.
 
-    timm's `pretrained`, `num_classes` and `checkpoint_path` work as there; other keywords are overrides of the row.
+    timm's `pretrained`, `num_classes` and `drop_rate` work as there; other keywords are overrides of the row. A
+    `checkpoint_path` is loaded by timm itself, after the network is built, so there the file must fit whole.
     Names that timm already has stay timm's: a ValueError says so.
     """
     from timm.models import _registry, is_model
@@ -180,8 +208,11 @@ def timm_entry(name: str) -> Callable[..., VideoModel]:
         pretrained_cfg_overlay: object = None,
         cache_dir: object = None,
         num_classes: int | None = None,
+        drop_rate: float | None = None,
         **changes: Any,
     ) -> VideoModel:
+        if drop_rate is not None:
+            changes["dropout"] = drop_rate  # timm's word for it
         refused = {"pretrained_cfg_overlay": pretrained_cfg_overlay, "cache_dir": cache_dir}
         for option, value in refused.items():
             if value is not None:

@@ -85,3 +85,18 @@ def test_python_m_is_the_command():
         [sys.executable, "-m", "slowfast_hub", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == f"slowfast-hub {slowfast_hub.__version__}"
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(tmp_path):
+    (tmp_path / "frames" / "1.png").mkdir(parents=True)
+    result = run("classify", str(tmp_path / "frames"), CLIP, "--json")
+    assert result.exit_code == 1
+    assert ["error" in row for row in json.loads(result.stdout)] == [True, False]
+
+
+def test_a_file_name_is_not_markup(tmp_path):
+    path = tmp_path / "a[red].mp4"
+    path.write_bytes(Path(CLIP).read_bytes())
+    result = run("classify", str(path))
+    assert result.exit_code == 0
+    assert "[red]" in result.stdout.replace("\n", "")

@@ -68,5 +68,5 @@ def test_blocks_stand_behind_the_blocks_of_the_published_configs(row: str, expec
     for name, module in model.named_modules():
         if isinstance(module, NonLocal):
             stage, place = name.rsplit(".", 1)
-            found.setdefault(stage, []).append(int(place) - 1 - len(found.get(stage, [])))
+            found.setdefault(stage, []).append(int(place.removesuffix("_nonlocal")))
     assert found == expected

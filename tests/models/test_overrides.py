@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slowfast_hub.models import VideoModel
-from slowfast_hub.spec import FAST_KERNELS, ResNet3DArch, SlowFastArch
+from slowfast_hub.spec import FAST_KERNELS, ClipSpec, ResNet3DArch, SlowFastArch
 from slowfast_hub.zoo.registry import create_model
 
 SMALL = {"depth": 14, "width": 16, "num_classes": 5, "zero_init_last": False}
@@ -95,7 +95,10 @@ def test_field_matters(arch: type, field: str):
     ("changes", "says"),
     [
         ({"lateral": "ttoc_sum", "beta_inv": 16}, "needs alpha == beta_inv, got 8 and 16"),
-        ({"lateral": "ttoc_sum", "beta_inv": 6, "alpha": 6}, "a width that beta_inv divides; got width 64 and 6"),
+        (
+            {"lateral": "ttoc_sum", "beta_inv": 6, "alpha": 6, "clip": ClipSpec(frames=36)},
+            "a width that beta_inv divides; got width 64 and 6",
+        ),
         ({"lateral": "sum"}, "must be one of 'none', 'ttoc_sum', 'ttoc_cat', 'tsample', 'tconv'; got 'sum'"),
         ({"lateral": "tsample", "fuse_kernel": 7}, "belongs to lateral='tconv'"),
         ({"lateral": "none", "lateral_norm": False}, "belongs to lateral='tconv'"),
@@ -104,24 +107,28 @@ def test_field_matters(arch: type, field: str):
         ({"fast_input": "half", "pool": "window_probs"}, "needs pool='global'"),
         ({"fast_input": "gray", "in_chans": 1}, "needs in_chans=3, got 1"),
         ({"slow_rule": "last"}, "must be one of 'linspace', 'strided'"),
-        ({"alpha": 0}, "alpha must be at least 1"),
-        ({"beta_inv": 0}, "beta_inv must be at least 1"),
+        ({"alpha": 0}, "alpha must be a whole number of at least 1"),
+        ({"beta_inv": 0}, "beta_inv must be a whole number of at least 1"),
         ({"depth": 34}, "must be one of 14, 26, 50, 101; got 34"),
-        ({"width": 0}, "width must be at least 1"),
-        ({"in_chans": 0}, "in_chans must be at least 1"),
-        ({"num_classes": -1}, "num_classes must be at least 0"),
+        ({"width": 0}, "width must be a whole number of at least 1"),
+        ({"in_chans": 0}, "in_chans must be a whole number of at least 1"),
+        ({"num_classes": -1}, "num_classes must be a whole number of at least 0"),
+        ({"num_classes": 10.0}, "num_classes must be a whole number of at least 0; got 10.0"),
+        ({"alpha": 5}, "clip.frames must be a multiple of alpha; got 32 and 5"),
+        ({"nonlocal_kind": "softmax"}, "need blocks: give nonlocal_at too"),
+        ({"nonlocal_pool": 2}, "nonlocal_pool is a tuple of 3"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"pool": "max"}, "must be one of 'global', 'window_logits', 'window_probs'"),
         ({"activation": "tanh"}, "must be one of 'softmax', 'sigmoid'"),
-        ({"temporal_kernels": ((1,),) * 4}, r"five tuples \(stem, res2..res5\) of odd sizes"),
+        ({"temporal_kernels": ((1,),) * 4}, "temporal_kernels is a tuple of 5: odd sizes of the stem and res2..res5"),
         ({"temporal_kernels": ((2,), *((1,),) * 4)}, "odd sizes"),
         ({"fast_temporal_kernels": ((5,), (), (3,), (3,), (3,))}, "odd sizes"),
         ({"temporal_blocks": (3, 4, 7, 3)}, r"up to \(3, 4, 6, 3\) at depth 50"),
         ({"nonlocal_at": ((), (4,), (), ())}, r"res3 has blocks 0..3 at depth 50; got \(4,\)"),
         ({"nonlocal_at": ((), (1, 1), (), ())}, "res3 has blocks 0..3"),
-        ({"nonlocal_at": ((),)}, "one tuple per stage"),
+        ({"nonlocal_at": ((),)}, "nonlocal_at is a tuple of 4: a tuple of block positions for each of res2..res5"),
         ({"nonlocal_kind": "gaussian"}, "must be one of 'dot_product', 'softmax'"),
-        ({"nonlocal_pool": (2, 2)}, "three sizes T, H, W"),
+        ({"nonlocal_pool": (2, 2)}, "nonlocal_pool is a tuple of 3: sizes T, H, W of at least 1"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -131,5 +138,5 @@ def test_impossible_combinations_are_refused_before_anything_is_built(changes: d
 
 
 def test_temporal_pool_is_at_least_one():
-    with pytest.raises(ValueError, match="temporal_pool must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="temporal_pool must be a whole number of at least 1; got 0"):
         create_model("i3d_r50_8x8", temporal_pool=0)

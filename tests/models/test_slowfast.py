@@ -64,7 +64,7 @@ def test_any_crop_and_any_multiple_of_alpha_frames_is_taken(frames: int, height:
     ("given", "says"),
     [
         (torch.randn(2, 3, 12, 32, 32), "multiple of alpha = 8 frames; got 12"),
-        (torch.randn(3, 16, 32, 32), r"clips must be \(B, 3, T, H, W\); got \(3, 16, 32, 32\)"),
+        (torch.randn(3, 16, 32, 32), r"clips must be \(B, 3, T, H, W\) with no empty side; got \(3, 16, 32, 32\)"),
         (torch.randn(2, 16, 3, 32, 32), r"clips must be \(B, 3, T, H, W\)"),
         (torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8), "normalised floats; got torch.uint8: use EvalTransform"),
         ([torch.randn(2, 3, 16, 32, 32)], r"a list must be \[slow, fast\]; got 1 tensors"),

@@ -11,7 +11,7 @@ from slowfast_hub.zoo.load import load_weights
 from slowfast_hub.zoo.registry import ARCHS, create_model, register_model
 
 NAME = "tiny_for_training"
-RECIPE = Recipe(NAME, epochs=12, batch_size=4, optimizer="adamw", lr=3e-3, warmup_epochs=1, jitter=(32, 32), flip=0.0)
+RECIPE = Recipe(NAME, epochs=30, batch_size=4, optimizer="adamw", lr=3e-3, warmup_epochs=1, jitter=(32, 32), flip=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -58,16 +58,22 @@ def test_weights_saved_by_training_start_another_and_make_a_new_head_for_other_c
     assert trained.get_classifier().out_features == 3
 
 
-def test_nothing_is_left_where_weights_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError):  # noqa: PT011 - which one depends on the system
-        save_weights(create_model(NAME), tmp_path / "file" / "w.safetensors", metadata={})
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+def test_nothing_is_left_where_weights_cannot_be_written(tmp_path, monkeypatch):
+    def full_disk(tensors, path, metadata):
+        path.write_bytes(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_weights(create_model(NAME), tmp_path / "w.safetensors", metadata={})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_label_outside_the_classes_is_refused():
     with pytest.raises(ValueError, match=r"label 1 is not in 0\.\.0"):
         train(RECIPE, moving_bars(2), num_classes=1)
+    with pytest.raises(ValueError, match="no samples"):
+        train(RECIPE, [], num_classes=1)
 
 
 def test_a_network_in_training_mode_is_not_evaluated():

@@ -14,7 +14,7 @@ from slowfast_hub.spec import ClipSpec, WeightsInfo
 from slowfast_hub.zoo import manifest
 from slowfast_hub.zoo.fetch import weights_path
 from slowfast_hub.zoo.load import load_weights
-from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes, weights_info
+from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes, find_weights
 from slowfast_hub.zoo.registry import ARCHS, create_model
 
 EMBEDDED = files("slowfast_hub") / "zoo" / "embedded"
@@ -100,12 +100,12 @@ def test_lists_of_json_become_tuples_and_the_clip_a_clip_spec():
 def test_row_without_a_tag_takes_its_first_record(monkeypatch: pytest.MonkeyPatch):
     made = {name: info(name=name) for name in ("slow_r50_8x8.b", "slow_r50_8x8.a", "slow_r50_4x16.c")}
     monkeypatch.setattr(manifest, "WEIGHTS", lambda: made)
-    assert weights_info("slow_r50_8x8").name == "slow_r50_8x8.b"
-    assert weights_info("slow_r50_8x8.a").name == "slow_r50_8x8.a"
+    assert find_weights("slow_r50_8x8").name == "slow_r50_8x8.b"
+    assert find_weights("slow_r50_8x8.a").name == "slow_r50_8x8.a"
     with pytest.raises(LookupError, match=r"slow_r50_8x8 has slow_r50_8x8.b, slow_r50_8x8.a"):
-        weights_info("slow_r50_8x8.z")
-    with pytest.raises(LookupError, match=r"no file of weights is recorded for 'slow_r50_16x8'"):
-        weights_info("slow_r50_16x8")
+        find_weights("slow_r50_8x8.z")
+    with pytest.raises(LookupError, match=r"no file of weights is recorded yet for 'slow_r50_16x8'"):
+        find_weights("slow_r50_16x8")
 
 
 def test_record_whose_file_is_gone_says_so():

@@ -12,7 +12,7 @@ from slowfast_hub.spec import ResNet3DArch
 from slowfast_hub.zoo import registry
 from slowfast_hub.zoo.load import LoadError
 from slowfast_hub.zoo.manifest import WEIGHTS
-from slowfast_hub.zoo.registry import ARCHS, NAME, create_model, list_models, register_model
+from slowfast_hub.zoo.registry import ARCHS, NAME, create_model, list_models, register_model, weights_info
 
 SMALL = {"depth": 14, "width": 8}
 
@@ -83,10 +83,25 @@ def test_unknown_field_gives_the_near_match_and_all_fields():
 
 def test_pretrained_without_a_file_is_a_lookup_error():
     name = next(name for name in ARCHS if not any(weights.split(".")[0] == name for weights in WEIGHTS()))
-    with pytest.raises(LookupError, match=f"no file of weights is recorded for '{name}'.*checkpoint_path="):
+    with pytest.raises(LookupError, match=f"no file of weights is recorded yet for '{name}'.*checkpoint_path="):
         create_model(name, pretrained=True)
-    with pytest.raises(LookupError, match=f"no weights called '{name}.none'"):
+    with pytest.raises(LookupError, match=f"no file of weights is recorded yet for '{name}'"):
         create_model(f"{name}.none")
+    with pytest.raises(ValueError, match="did you mean 'slowfast_r50_8x8'"):
+        weights_info("slowfast_r50_8")
+
+
+@pytest.mark.parametrize("row", ["slowfast_r50_4x16", "slowfast_r50_8x8"])
+@pytest.mark.parametrize("lateral", ["none", "ttoc_cat", "tsample", "tconv"])
+def test_every_lateral_is_an_override_of_every_row(row: str, lateral: str):
+    with torch.device("meta"):
+        assert create_model(row, lateral=lateral).arch.lateral == lateral
+
+
+def test_non_local_blocks_can_be_taken_off_a_row():
+    with torch.device("meta"):
+        model = create_model("i3d_nl_r50_8x8", nonlocal_at=((), (), (), ()))
+        assert set(model.state_dict()) == set(create_model("i3d_r50_8x8").state_dict())
 
 
 def test_num_classes_overrides_the_row_and_0_gives_features():

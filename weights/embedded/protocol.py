@@ -1,6 +1,7 @@
-"""How the embedded network is trained and tested: every run of the model card, one command.
+"""How the embedded network is trained and tested: every run of the model card.
 
-    python weights/embedded/protocol.py pretrain            rendered figures; needs nothing but this file's folder
+    python weights/embedded/protocol.py pretrain             rendered figures; needs nothing but this file's folder
+    python weights/embedded/protocol.py pretrain --variant V --epochs 3     the same for the comparison; V: VARIANTS
     python weights/embedded/protocol.py run --data ACTIONS   every run of RUNS that has no line in results.jsonl yet
     python weights/embedded/protocol.py report               the tables of the card from results.jsonl
 

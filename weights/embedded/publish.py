@@ -1,4 +1,4 @@
-"""From a trained run to the file in the package: safetensors, manifest record, tables for the card.
+"""From a trained run to the file in the package: safetensors and manifest record.
 
 python weights/embedded/publish.py weights/embedded/runs/RUN.safetensors
 """
