@@ -79,7 +79,8 @@ ARCHS: dict[str, Arch] = {
 DEFAULT_MODEL = "slowfast_r14_4x16_w16"
 DEFAULT_NOTE = (
     f"the embedded network {DEFAULT_MODEL} answers: it knows 16 actions; "
-    "for the 400 Kinetics classes: slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
+    "for the 400 Kinetics classes, once their weights are recorded: "
+    "slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
 )
 
 
