@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ from rich.text import Text
 
 import slowfast_hub
 from slowfast_hub.spec import Prediction, VideoError
-from slowfast_hub.zoo.manifest import arch_changes
+from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, override, weights_info
 
 app = typer.Typer(help="SlowFast video networks: name in, model or answer out.", no_args_is_help=True)
@@ -114,6 +114,7 @@ def list_command(
 def info(name: Annotated[str, typer.Argument(help="A name of `slowfast-hub list`.")], as_json: Json = False) -> None:
     """What a network is: its fields, its size, its weights."""
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     from slowfast_hub.models import build
 
@@ -124,25 +125,30 @@ def info(name: Annotated[str, typer.Argument(help="A name of `slowfast-hub list`
         raise usage(error) from error
     if weights is not None:
         arch = override(name, arch, arch_changes(weights))
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in build(arch).parameters())
-    record = {
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        model = build(arch).eval()
+        model(torch.empty(1, arch.in_chans, arch.clip.frames, arch.clip.crop, arch.clip.crop))
+    parameters = sum(p.numel() for p in model.parameters())
+    record: dict[str, Any] = {
         "name": name,
         "family": type(arch).__name__.removesuffix("Arch"),
         "parameters": parameters,
+        "multiply_adds": counter.get_total_flops() // 2,  # one view of the row's own clip
         "arch": asdict(arch),
-        "weights": asdict(weights) if weights else None,
+        "weights": {**asdict(weights), "labels": labels_of(weights)} if weights else None,
     }
     if as_json:
         print_json(record)
         return
     out.print(f"[bold]{name}[/bold]: {record['family']}, {parameters / 1e6:.3f} M parameters")
+    crop, frames = arch.clip.crop, arch.clip.frames
+    out.print(f"{record['multiply_adds'] / 1e9:.2f} G multiply-adds for one view of {frames} x {crop} x {crop}")
     for field, value in asdict(arch).items():
         out.print(f"  {field}: {value}", highlight=False, markup=False)
     if weights is None:
         out.print("weights: none recorded")
     else:
-        for field, value in asdict(weights).items():
+        for field, value in record["weights"].items():
             out.print(f"  {field}: {value}", highlight=False, markup=False, soft_wrap=True)
 
 

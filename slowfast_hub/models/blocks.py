@@ -17,8 +17,8 @@ class FactorConv3d(nn.Conv3d):
     """A Conv3d, padded to keep its size, whose kernel is 1 in time or 1 in space (stems apart).
 
     On the CPU a `channels_last_3d` tensor is at the same time a 2-D image to such a kernel: frames in the batch, or
-    space flattened into one axis. The 2-D convolutions of oneDNN take about half the time there, forward and backward
-    (benchmarks/); elsewhere this is Conv3d.
+    space flattened into one axis. The 2-D convolutions of oneDNN take less time there, forward and backward
+    (docs/performance.md); elsewhere this is Conv3d.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ from torch import Tensor
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
 from slowfast_hub.predict.views import parse_views, plan_views
-from slowfast_hub.spec import Prediction, ViewPlan, Views, WeightsInfo, whole
+from slowfast_hub.spec import Prediction, ViewPlan, Views, whole
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import Reader, Video, open_video
-from slowfast_hub.zoo.manifest import read_labels
+from slowfast_hub.zoo.manifest import labels_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, create_model, weights_info
 
 BATCH_SIZE = 4  # views per run of the network
@@ -81,11 +81,6 @@ def classify(
     begin = time.perf_counter()
     answer = Predictor(name, views=views)(video, fps=fps)
     return replace(answer, seconds=time.perf_counter() - begin)
-
-
-def labels_of(weights: WeightsInfo) -> tuple[str, ...]:
-    """The class names of a record, in index order."""
-    return read_labels(weights.labels) if isinstance(weights.labels, str) else tuple(weights.labels)
 
 
 @torch.inference_mode()

@@ -50,3 +50,8 @@ def from_json(value: Any) -> Any:
 def read_labels(name: str) -> tuple[str, ...]:
     """The classes of one list in labels/, one per line; the line number is the class index."""
     return tuple((PACKAGE / "labels" / f"{name}.txt").read_text(encoding="utf-8").splitlines())
+
+
+def labels_of(weights: WeightsInfo) -> tuple[str, ...]:
+    """The class names of a record, in index order."""
+    return read_labels(weights.labels) if isinstance(weights.labels, str) else tuple(weights.labels)

@@ -70,7 +70,14 @@ def test_list_prints_every_name_one_per_line():
 def test_info_counts_parameters_of_the_built_network():
     record = json.loads(run("info", "slowfast_r50_4x16", "--json").stdout)
     assert record["parameters"] == 34_480_216
+    assert record["multiply_adds"] / 1e9 == pytest.approx(36.10, abs=0.01)
     assert record["weights"] is None
+
+
+def test_info_names_the_classes_of_a_file_of_weights():
+    record = json.loads(run("info", DEFAULT_MODEL, "--json").stdout)
+    assert record["weights"]["labels"][:3] == ["bend", "jack", "jump"]
+    assert "0.12 G multiply-adds for one view of 32 x 64 x 64" in run("info", DEFAULT_MODEL).stdout
 
 
 def test_doctor_names_versions_codecs_and_places():
