@@ -137,40 +137,39 @@ def test_every_declared_dependency_is_needed():
     assert "ModuleNotFoundError: import of safetensors halted" in done.stderr
 
 
-OLDER = '__version__ = "0.0.1"\n'
-
-
-def test_older_package_imported_before_is_detected_and_named(tmp_path: Path):
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A folder that holds an older slowfast_hub."""
     (tmp_path / "slowfast_hub").mkdir()
-    (tmp_path / "slowfast_hub" / "__init__.py").write_text(OLDER)
+    (tmp_path / "slowfast_hub" / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    return tmp_path
+
+
+def test_older_package_imported_before_is_detected_and_named(older: Path):
     done = run(
         "import sys; sys.path.insert(0, sys.argv[2]); import slowfast_hub, torch\n"
         "torch.hub.load(sys.argv[1], 'slowfast_r50_4x16', source='local')",
-        str(tmp_path),
+        str(older),
     )
     assert done.returncode != 0
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith("RuntimeError: this hubconf.py belongs to slowfast_hub")
-    for words in (str(REPO / "slowfast_hub"), str(tmp_path / "slowfast_hub"), " 0.0.1 ", "pip uninstall slowfast-hub"):
+    for words in (str(REPO / "slowfast_hub"), str(older / "slowfast_hub"), " 0.0.1 ", "pip uninstall slowfast-hub"):
         assert words in message
 
 
-def test_older_package_in_front_of_the_checkout_is_detected(tmp_path: Path):
-    (tmp_path / "slowfast_hub").mkdir()
-    (tmp_path / "slowfast_hub" / "__init__.py").write_text(OLDER)
+def test_older_package_in_front_of_the_checkout_is_detected(older: Path):
     done = run(
         "import sys, runpy; sys.path[:0] = [sys.argv[2], sys.argv[1]]\nrunpy.run_path(sys.argv[1] + '/hubconf.py')",
-        str(tmp_path),
+        str(older),
     )
     assert "RuntimeError: this hubconf.py belongs to slowfast_hub" in done.stderr
 
 
-def test_older_package_behind_the_checkout_does_no_harm(tmp_path: Path):
-    (tmp_path / "slowfast_hub").mkdir()
-    (tmp_path / "slowfast_hub" / "__init__.py").write_text(OLDER)
+def test_older_package_behind_the_checkout_does_no_harm(older: Path):
     done = run(
         "import sys; sys.path.insert(0, sys.argv[2]); import torch\n"
         "torch.hub.load(sys.argv[1], 'slowfast_r50_4x16', source='local', depth=14, width=8)",
-        str(tmp_path),
+        str(older),
     )
     assert done.returncode == 0, done.stderr

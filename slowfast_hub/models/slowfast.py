@@ -28,8 +28,8 @@ class SlowFast(Classifier):
         super().__init__()
         # Upwards: 64 / 6 -> 11 and 64 / 12 -> 6 channels give the multiply-adds of Table 5b within 1 %.
         fast_width = ceil(arch.width / arch.beta_inv)
-        self.fast_channels = FAST_CHANNELS.get(arch.fast_input, arch.in_chans)
-        self.fast = Pathway(arch, in_channels=self.fast_channels, width=fast_width, kernels=arch.fast_temporal_kernels)
+        fast_channels = FAST_CHANNELS.get(arch.fast_input, arch.in_chans)
+        self.fast = Pathway(arch, in_channels=fast_channels, width=fast_width, kernels=arch.fast_temporal_kernels)
         fused_widths = [fast_width, *(4 * fast_width * 2**i for i in range(3))]
         laterals = [LATERALS[arch.lateral](width, arch) for width in fused_widths]
         self.slow = Pathway(
@@ -59,7 +59,7 @@ class SlowFast(Classifier):
             raise ValueError(f"a list must be [slow, fast]; got {len(clips)} tensors")
         slow, fast = clips
         check_clips("slow", slow, self.arch.in_chans)
-        check_clips("fast", fast, 2 if self.arch.fast_input == "flow" else self.arch.in_chans)
+        check_clips("fast", fast, FAST_CHANNELS["flow"] if self.arch.fast_input == "flow" else self.arch.in_chans)
         if slow.shape[2] * self.arch.alpha != fast.shape[2]:
             raise ValueError(
                 f"fast must have alpha = {self.arch.alpha} frames per slow frame; "
@@ -69,7 +69,7 @@ class SlowFast(Classifier):
             raise ValueError(
                 f"slow and fast must agree in batch, height and width; got {tuple(slow.shape)} and {tuple(fast.shape)}"
             )
-        return slow, fast if self.arch.fast_input == "flow" else FAST_INPUTS[self.arch.fast_input](fast)
+        return slow, FAST_INPUTS[self.arch.fast_input](fast)
 
     def forward_features(self, clips: Clips) -> tuple[Tensor, Tensor]:
         """Clips to the maps of res5: slow `(B, 2048, T / alpha, H/32, W/32)` and fast `(B, 256, T, H/32, W/32)`."""

@@ -33,8 +33,7 @@ class EvalTransform:
         check_frames(frames)
         # Frame by frame: the floats of a whole clip at the size of the file would take a gigabyte.
         clip = torch.stack([self._fitted(frame.permute(2, 0, 1).float()) for frame in frames], dim=1)
-        mean, std = (clip.new_tensor(value).view(3, 1, 1, 1) for value in (self.spec.mean, self.spec.std))
-        return clip.div_(255).sub_(mean).div_(std)
+        return normalise(clip, self.spec)
 
     def cropped(self, clip: Tensor, *, crop: str = "centre") -> Tensor:
         """(3, T, S, S) out of what `resized` gives. For fit "contain" every crop is the whole picture, padded."""
@@ -46,6 +45,12 @@ class EvalTransform:
         if self.spec.fit == "contain":
             return resize_long(picture, self.spec.crop, antialias=self.spec.antialias)
         return resize_short(picture, self.spec.short_side, antialias=self.spec.antialias)
+
+
+def normalise(clip: Tensor, spec: ClipSpec) -> Tensor:
+    """(3, T, H, W) float 0..255 to the mean and spread that `spec` names, in place."""
+    mean, std = (clip.new_tensor(value).view(3, 1, 1, 1) for value in (spec.mean, spec.std))
+    return clip.div_(255).sub_(mean).div_(std)
 
 
 def check_frames(frames: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from slowfast_hub.spec import ClipSpec
-from slowfast_hub.transforms.eval import check_frames
+from slowfast_hub.transforms.eval import check_frames, normalise
 from slowfast_hub.transforms.geometry import flip, resize
 
 
@@ -37,9 +37,7 @@ class TrainTransform:
             return low + (high - low) * float(torch.rand((), generator=generator))
 
         check_frames(frames)
-        clip = frames.permute(3, 0, 1, 2).float().div_(255)  # (3, T, H, W)
-        mean, std = (clip.new_tensor(value).view(3, 1, 1, 1) for value in (self.spec.mean, self.spec.std))
-        clip = clip.sub_(mean).div_(std)
+        clip = normalise(frames.permute(3, 0, 1, 2).float(), self.spec)
         height, width = clip.shape[2:]
         side = min(height, width) if self.spec.fit == "cover" else max(height, width)
         scale, stretch = uniform(*self.jitter) / side, 1 + uniform(-self.aspect, self.aspect)
