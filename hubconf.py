@@ -31,32 +31,49 @@ def _check_not_shadowed() -> None:
 
 _check_not_shadowed()
 
-from slowfast_hub.zoo import registry as _registry  # noqa: E402 - only after the check is this the right one
+from slowfast_hub.zoo import create as _create  # noqa: E402 - only after the check is this the right one
+from slowfast_hub.zoo import manifest as _manifest  # noqa: E402
+from slowfast_hub.zoo import registry as _registry  # noqa: E402
+
+
+def _line(name: str) -> str:
+    """A file of weights and the figures that its makers report."""
+    reported = _manifest.WEIGHTS()[name].reported
+    if reported is None:
+        return name
+    figures = {"top-1": reported.top1, "top-5": reported.top5, "mAP": reported.mean_ap}
+    text = ", ".join(f"{what} {value:g}" for what, value in figures.items() if value is not None)
+    return f"{name}: {text} on {reported.dataset}, views {reported.views or 'not said'} ({reported.source})"
 
 
 def _entry(name: str) -> _Callable[..., _Any]:
     """The function torch.hub calls for `name`."""
 
-    def entry(pretrained: bool = False, num_classes: int | None = None, **changes: _Any) -> _Any:
-        return _registry.create_model(name, pretrained=pretrained, num_classes=num_classes, **changes)
+    def entry(pretrained: bool | str = False, num_classes: int | None = None, **changes: _Any) -> _Any:
+        full = f"{name}.{pretrained}" if isinstance(pretrained, str) else name
+        return _create.create_model(full, pretrained=bool(pretrained), num_classes=num_classes, **changes)
 
     arch = _registry.ARCHS[name]
     clip = arch.clip
-    tags = _registry.list_models(f"{name}.*", pretrained=True)
+    tags = [tag for tag in _manifest.WEIGHTS() if tag.startswith(f"{name}.")]
+    lines = "\n".join(f"        {_line(tag)}" for tag in tags) or "        nobody has published any"
+    boxes = ", rois (N, 5) in pixels" if arch.roi else ""
+    call = ", torch.tensor([[0, 40, 40, 90, 150.0]])" if arch.roi else ""
     entry.__name__ = entry.__qualname__ = name
-    entry.__doc__ = f"""{name}: clips in, logits out; in eval mode.
+    entry.__doc__ = f"""{name}: clips{boxes} in, logits out; in eval mode.
 
     Input (B, 3, T, H, W), float, RGB normalised with mean {clip.mean} and std {clip.std};
-    made for T = {clip.frames} frames, every {clip.stride} at {clip.fps} fps, of {clip.crop} x {clip.crop} px.
-    Output (B, num_classes) logits.
+    made for T = {clip.frames} frames, every {clip.stride} at {clip.fps:g} fps, of {clip.crop} x {clip.crop} px.
+    Output {"(N, num_classes) logits, a row for each box" if arch.roi else "(B, num_classes) logits"}.
 
-    pretrained: load the recorded weights ({", ".join(tags) or "none are recorded for this network yet"}).
+    pretrained: load published weights; True for the first of these, a tag such as "fair_k400" for that one:
+{lines}
     num_classes: {arch.num_classes} when left out; another number makes a new classifier, 0 gives pooled features.
     changes: checkpoint_path (a safetensors file), or fields of the row such as dropout=0.0; unknown: TypeError.
 
     Example:
         model = torch.hub.load(repo, "{name}", num_classes=10)
-        logits = model(torch.randn(1, 3, {clip.frames}, {clip.crop}, {clip.crop}))  # (1, 10)
+        logits = model(torch.randn(1, 3, {clip.frames}, {clip.crop}, {clip.crop}){call})  # (1, 10)
     """
     return entry
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -19,27 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_hub import create_model
-
-# Our module names to PyTorchVideo's, read from both state dicts.
-RENAMES = (
-    (r"^(slow|fast)\.stem\.conv1\.", lambda m: f"blocks.0.multipathway_blocks.{PATH[m[1]]}."),
-    (r"^laterals\.(\d)\.fuse\.conv\.", lambda m: f"blocks.{m[1]}.multipathway_fusion.conv_fast_to_slow."),
-    (r"^laterals\.(\d)\.fuse\.", lambda m: f"blocks.{m[1]}.multipathway_fusion."),
-    (
-        r"^(slow|fast)\.res(\d)\.(\d+)\.",
-        lambda m: f"blocks.{int(m[2]) - 1}.multipathway_blocks.{PATH[m[1]]}.res_blocks.{m[3]}.",
-    ),
-    (r"\.shortcut\.(conv|norm)\.", lambda m: f".branch1_{m[1]}."),
-    (r"\.([abc])\.(conv|norm)\.", lambda m: f".branch2.{m[2]}_{m[1]}."),
-    (r"^head\.fc\.", lambda m: "blocks.6.proj."),
-)
-PATH = {"slow": 0, "fast": 1}
-
-
-def peer_name(key: str) -> str:
-    for pattern, replacement in RENAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+from slowfast_hub.zoo.convert import to_pytorchvideo
 
 
 def seconds(run: Callable[[], Tensor], repeats: int) -> float:
@@ -77,7 +56,7 @@ def main() -> None:
             nn.init.normal_(module.running_mean, std=0.1)
     nn.init.normal_(ours.get_classifier().weight, std=0.02)
     peer = peer_slowfast_r50(pretrained=False).eval()
-    peer.load_state_dict({peer_name(key): value for key, value in ours.state_dict().items()})
+    peer.load_state_dict({to_pytorchvideo(key, ours.arch): value for key, value in ours.state_dict().items()})
 
     clip = torch.randn(1, 3, 32, arguments.size, arguments.size)
     slow, fast = ours.split(clip)

@@ -1,14 +1,14 @@
-"""Train a network on a folder per class and save it: `python examples/finetune.py FOLDER out.safetensors`.
+"""Train a network on a folder per class and save it: `python examples/finetune.py FOLDER OUT`.
 
 The embedded network is the start; its classifier is made anew for the classes of the folder.
 """
 
 import sys
 
-from slowfast_hub import weights_info
+from slowfast_hub import save_pretrained, weights_info
 from slowfast_hub.trainer.data import hold_in_memory, read_folder
 from slowfast_hub.trainer.recipe import Recipe
-from slowfast_hub.trainer.train import save_weights, train
+from slowfast_hub.trainer.train import train
 from slowfast_hub.zoo.fetch import weights_path
 
 EMBEDDED = "slowfast_r14_4x16_w16"
@@ -28,8 +28,8 @@ def main(folder: str, out: str, epochs: float = 20) -> None:
         jitter=(56, 74),
     )
     model = train(recipe, hold_in_memory(samples, longest=96), num_classes=len(classes), log=print)
-    save_weights(model, out, metadata={"labels": "\n".join(classes)})
-    print(f"{out}: {len(classes)} classes; load it with create_model(..., checkpoint_path={out!r})")
+    save_pretrained(model, out, labels=classes)
+    print(f"{out}: {len(classes)} classes; load it with Predictor('local-dir:{out}')")
 
 
 if __name__ == "__main__":

@@ -17,19 +17,24 @@ if TYPE_CHECKING:
     from slowfast_hub.spec import LoadReport as LoadReport
     from slowfast_hub.spec import Prediction as Prediction
     from slowfast_hub.spec import ResNet3DArch as ResNet3DArch
+    from slowfast_hub.spec import RoISpec as RoISpec
     from slowfast_hub.spec import SlowFastArch as SlowFastArch
     from slowfast_hub.spec import VideoError as VideoError
     from slowfast_hub.spec import VideoInfo as VideoInfo
     from slowfast_hub.spec import WeightsInfo as WeightsInfo
     from slowfast_hub.transforms.eval import EvalTransform as EvalTransform
     from slowfast_hub.video.clips import sample_clip as sample_clip
+    from slowfast_hub.zoo.create import create_model as create_model
+    from slowfast_hub.zoo.create import from_pretrained as from_pretrained
+    from slowfast_hub.zoo.fetch import FetchError as FetchError
+    from slowfast_hub.zoo.hub import push_to_hub as push_to_hub
+    from slowfast_hub.zoo.hub import save_pretrained as save_pretrained
     from slowfast_hub.zoo.load import LoadError as LoadError
     from slowfast_hub.zoo.load import load_weights as load_weights
-    from slowfast_hub.zoo.registry import create_model as create_model
     from slowfast_hub.zoo.registry import list_models as list_models
     from slowfast_hub.zoo.registry import register_model as register_model
-    from slowfast_hub.zoo.registry import register_timm as register_timm
     from slowfast_hub.zoo.registry import weights_info as weights_info
+    from slowfast_hub.zoo.timm_names import register_timm as register_timm
 
 HOME = {
     "predict.predictor": ("Predictor", "classify"),
@@ -38,6 +43,7 @@ HOME = {
         "LoadReport",
         "Prediction",
         "ResNet3DArch",
+        "RoISpec",
         "SlowFastArch",
         "VideoError",
         "VideoInfo",
@@ -45,8 +51,12 @@ HOME = {
     ),
     "transforms.eval": ("EvalTransform",),
     "video.clips": ("sample_clip",),
+    "zoo.create": ("create_model", "from_pretrained"),
+    "zoo.fetch": ("FetchError",),
+    "zoo.hub": ("push_to_hub", "save_pretrained"),
     "zoo.load": ("LoadError", "load_weights"),
-    "zoo.registry": ("create_model", "list_models", "register_model", "register_timm", "weights_info"),
+    "zoo.registry": ("list_models", "register_model", "weights_info"),
+    "zoo.timm_names": ("register_timm",),
 }
 MODULE_OF = {name: module for module, names in HOME.items() for name in names}
 

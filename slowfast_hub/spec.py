@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 Fit = Literal["cover", "contain"]
+Sampling = Literal["stride", "segments"]
 SlowRule = Literal["linspace", "strided"]
 Views = str | tuple[int, int]
 
@@ -21,7 +22,9 @@ CROPS = ("left", "centre", "right")
 
 # Blocks per stage (res2..res5); all of them are bottlenecks (paper, Table 1).
 # 14 and 26 are the small bottleneck networks of timm's ResNet family.
-STAGE_BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+STAGE_BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+NONLOCAL_KINDS = ("dot_product", "softmax", "softmax_unscaled", "gaussian")
 
 KernelPattern = tuple[tuple[int, ...], ...]
 
@@ -72,23 +75,42 @@ class ClipSpec:
     frames: int = 32  # pictures in a clip: what the Fast pathway sees
     stride: int = 2  # ticks of the clock between them
     fps: float | None = 30.0  # the clock; None means the file's own frames
+    sampling: Sampling = "stride"  # or "segments": one frame of each of T equal parts of the whole video (SSv2)
     short_side: int = 256  # px, after the resize
     crop: int = 256  # px, square
     fit: Fit = "cover"  # cover: short side, then crop. contain: the whole picture, padded to a square
     antialias: bool = False  # the published weights saw bilinear resizing without it
-    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)  # of RGB in 0..1
-    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+    mean: tuple[float, ...] = (0.45, 0.45, 0.45)  # of RGB in 0..1; of flow in x and y, two numbers
+    std: tuple[float, ...] = (0.225, 0.225, 0.225)
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "short_side", "crop"):
             whole(f"ClipSpec.{name}", getattr(self, name), 1)
         one_of("ClipSpec.fit", self.fit, ("cover", "contain"))
+        one_of("ClipSpec.sampling", self.sampling, ("stride", "segments"))
         if self.fps is not None and not 0 < self.fps < 1e4:
             raise ValueError(f"ClipSpec.fps must be a positive rate or None; got {self.fps!r}")
         if self.fit == "cover" and self.crop > self.short_side:
             raise ValueError(f"ClipSpec.crop {self.crop} px is larger than short_side {self.short_side} px")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(f"ClipSpec.mean and .std are three numbers each, std > 0; got {self.mean}, {self.std}")
+        if len(self.mean) not in (2, 3) or len(self.std) != len(self.mean) or min(self.std) <= 0:
+            raise ValueError(
+                f"ClipSpec.mean and .std are three numbers each (two for flow), std > 0; got {self.mean}, {self.std}"
+            )
+
+
+@dataclass(frozen=True)
+class RoISpec:
+    """How a detector looks at a box (paper, section 5): res5 keeps its stride of 1, its maps are cut by RoIAlign."""
+
+    grid: int = 7  # RoIAlign's output is grid x grid; its maximum is taken (MMAction2: 8)
+    aligned: bool = False  # RoIAlign's half-pixel shift; the code bases differ
+    time_pool: Literal["mean", "max"] = "mean"  # over the frames of each pathway
+    dilation: int = 2  # of the 3x3 convolutions of res5 (MMAction2: 1)
+
+    def __post_init__(self) -> None:
+        whole("RoISpec.grid", self.grid, 1)
+        whole("RoISpec.dilation", self.dilation, 1)
+        one_of("RoISpec.time_pool", self.time_pool, ("mean", "max"))
 
 
 @dataclass(frozen=True)
@@ -105,7 +127,10 @@ class Arch:
     nonlocal_at: tuple[tuple[int, ...], ...] = ((), (), (), ())  # block positions in res2..res5
     nonlocal_kind: str = "dot_product"
     nonlocal_pool: tuple[int, int, int] = (1, 2, 2)
+    nonlocal_pool_at: str = "before"  # phi and g (PySlowFast), or "after" them (MMAction2)
+    nonlocal_out_bias: bool = True  # MMAction2's last convolution has none
     pool: str = "global"
+    roi: RoISpec | None = None  # a detector: logits for boxes instead of for the clip
     activation: str = "softmax"  # how logits become scores: sigmoid for multi-label data
     dropout: float = 0.5
     zero_init_last: bool = True  # the last batch-norm gamma of every block starts at 0
@@ -114,7 +139,8 @@ class Arch:
         if not isinstance(self.clip, ClipSpec):
             raise TypeError(f"clip must be a ClipSpec; got {self.clip!r}")
         one_of("depth", self.depth, tuple(STAGE_BLOCKS))
-        one_of("nonlocal_kind", self.nonlocal_kind, ("dot_product", "softmax"))
+        one_of("nonlocal_kind", self.nonlocal_kind, NONLOCAL_KINDS)
+        one_of("nonlocal_pool_at", self.nonlocal_pool_at, ("before", "after"))
         one_of("pool", self.pool, ("global", "window_logits", "window_probs"))
         one_of("activation", self.activation, ("softmax", "sigmoid"))
         whole("num_classes", self.num_classes, 0)
@@ -132,8 +158,14 @@ class Arch:
         if any(not 0 <= count <= most for count, most in zip(limit, blocks)):
             raise ValueError(f"temporal_blocks is four counts up to {blocks} at depth {self.depth}; got {limit}")
         sized("nonlocal_at", self.nonlocal_at, 4, "a tuple of block positions for each of res2..res5")
-        if not any(self.nonlocal_at) and (self.nonlocal_kind, self.nonlocal_pool) != ("dot_product", (1, 2, 2)):
-            raise ValueError("nonlocal_kind and nonlocal_pool need blocks: give nonlocal_at too")
+        if not any(self.nonlocal_at):
+            for name in NONLOCAL_DETAILS:
+                if getattr(self, name) != getattr(Arch, name):
+                    raise ValueError(f"{name} belongs to non-local blocks: give nonlocal_at too")
+        if self.roi is not None and not isinstance(self.roi, RoISpec):
+            raise TypeError(f"roi must be a RoISpec or None; got {self.roi!r}")
+        if self.roi is not None and self.pool != "global":
+            raise ValueError(f"pool={self.pool!r} is how a whole clip is pooled; a detector (roi) has boxes")
         for stage, (places, count) in enumerate(zip(self.nonlocal_at, blocks), start=2):
             if len(set(places)) != len(places) or any(not 0 <= place < count for place in places):
                 raise ValueError(
@@ -141,15 +173,25 @@ class Arch:
                 )
 
 
+# The fields that mean something only where there are non-local blocks.
+NONLOCAL_DETAILS = ("nonlocal_kind", "nonlocal_pool", "nonlocal_pool_at", "nonlocal_out_bias")
+
+
 @dataclass(frozen=True)
 class ResNet3DArch(Arch):
     """One pathway and a head: Slow-only, Fast-only, I3D, C2D."""
 
-    temporal_pool: int = 1  # max-pool over time after res2 (I3D and C2D of PySlowFast: 2)
+    temporal_pool: int = 1  # max-pool over time after res2 (I3D and C2D: 2)
+    stem_strides: tuple[int, int] = (1, 1)  # over time, of conv1 and pool1 (I3D of MMAction2 and GluonCV: 2, 2)
+    stem_padding: int = 1  # px, of pool1 (C2D of MMAction2: 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("temporal_pool", self.temporal_pool, 1)
+        sized("stem_strides", self.stem_strides, 2, "temporal strides of conv1 and pool1")
+        for stride in self.stem_strides:
+            whole("stem_strides", stride, 1)
+        one_of("stem_padding", self.stem_padding, (0, 1))
 
 
 @dataclass(frozen=True)
@@ -164,9 +206,12 @@ class SlowFastArch(Arch):
     fast_temporal_kernels: KernelPattern = FAST_KERNELS
     fast_input: str = "rgb"
     slow_rule: SlowRule = "linspace"
+    fast_depth: int | None = None  # of the Fast pathway; None: the same as the Slow one's
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.fast_depth is not None:
+            one_of("fast_depth", self.fast_depth, tuple(STAGE_BLOCKS))
         one_of("lateral", self.lateral, ("none", "ttoc_sum", "ttoc_cat", "tsample", "tconv"))
         one_of("fast_input", self.fast_input, ("rgb", "gray", "diff", "half", "flow"))
         one_of("slow_rule", self.slow_rule, ("linspace", "strided"))
@@ -248,19 +293,55 @@ class ViewPlan:
 
 
 @dataclass(frozen=True)
+class Hosted:
+    """A safetensors file and the Hugging Face repository that holds it, once someone has published it."""
+
+    file: str
+    repo: str | None = None  # "org/name"; None: in the package, or nowhere yet
+    revision: str | None = None  # a commit of it
+    sha256: str | None = None  # None: not yet seen
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights come from, in the words and the format of the project that made them."""
+
+    source: str  # the project, and the page that lists the file
+    license: str
+    url: str | None = None
+    alternatives: tuple[str, ...] = ()  # further addresses of the same file
+    layouts: tuple[str, ...] = ()  # names of zoo/convert the file may be in
+    digest: str | None = None  # "sha256:701b0f6f": a digest or its first digits, where the project publishes one
+    note: str = ""  # what a user of the file should know
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The project's own figures: never ours."""
+
+    dataset: str
+    source: str
+    views: str | None = None  # clips x crops, where it is said
+    top1: float | None = None  # per cent
+    top5: float | None = None
+    mean_ap: float | None = None
+
+
+@dataclass(frozen=True)
 class WeightsInfo:
-    """One file of weights: one record of the manifest."""
+    """One file of weights: one record of the manifest. None stands for "not known" or "not done"."""
 
     name: str  # architecture.tag
     arch: str
-    changes: dict[str, object]  # overrides of the row that this file needs, num_classes and clip included
+    changes: dict[str, object]  # overrides of the row that this file needs, beside the four below
+    num_classes: int
     labels: str | tuple[str, ...]  # name of a list in labels/, or the labels themselves
-    file: str
-    sha256: str | None  # None: not yet seen
-    bytes: int | None
-    license: str
-    origin: str  # where the weights come from
-    reported: dict[str, object] | None = None  # their figures, with protocol and source
+    activation: str
+    clip: ClipSpec
+    hosted: Hosted
+    origin: Origin
+    reported: Reported | None = None
     measured: dict[str, object] | None = None  # our figures
 
 

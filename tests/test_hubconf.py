@@ -6,8 +6,10 @@ docstrings, is done here to the file itself.
 
 import importlib.util
 import inspect
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.manifest import WEIGHTS
-from slowfast_hub.zoo.registry import ARCHS, DEFAULT_MODEL, create_model
+from slowfast_hub.zoo.registry import ARCHS, DEFAULT_MODEL, list_models
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -57,15 +60,62 @@ def test_help_says_input_output_options_and_an_example(hubconf: ModuleType, name
     assert entry.__name__ == name
     assert list(inspect.signature(entry).parameters) == ["pretrained", "num_classes", "changes"]
     for words in (
-        f"{name}:",
+        f"{name}: clips{', rois (N, 5) in pixels' if arch.roi else ''} in, logits out",
         "Input (B, 3, T, H, W)",
         f"T = {arch.clip.frames} frames",
         "pretrained:",
         f"num_classes: {arch.num_classes}",
         f'torch.hub.load(repo, "{name}", num_classes=10)',
         f"torch.randn(1, 3, {arch.clip.frames}, {arch.clip.crop}, {arch.clip.crop})",
+        *(f"        {tag}" for tag in list_models(f"{name}.*", pretrained=True)),
     ):
         assert words in entry.__doc__
+
+
+def test_help_gives_the_reported_figures_with_views_and_source(hubconf: ModuleType):
+    line = (
+        "slowfast_r50_8x8.fair_k400: top-1 77, top-5 92.6 on kinetics400, views 10x3 at 256 px (PySlowFast at 287ec007"
+    )
+    assert line in hubconf.slowfast_r50_8x8.__doc__
+
+
+def test_pretrained_takes_a_tag():
+    model = torch.hub.load(str(REPO), DEFAULT_MODEL, source="local", pretrained="hub_actions16")
+    assert model.labels[0] == "bend"
+    with pytest.raises(LookupError, match=r"no weights called 'slowfast_r14_4x16_w16.fair_k400'"):
+        torch.hub.load(str(REPO), DEFAULT_MODEL, source="local", pretrained="fair_k400")
+
+
+def test_a_zip_as_github_serves_it_loads_from_an_empty_cache(tmp_path: Path):
+    """owner-repo-commit/ inside, as torch.hub unpacks it; with no other slowfast_hub on the path."""
+    archive = tmp_path / "repo.zip"
+    listed = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    with zipfile.ZipFile(archive, "w") as made:
+        for name in filter(None, listed):
+            made.write(REPO / name, f"owner-slowfast_hub-0a1b2c3/{name}")
+    with zipfile.ZipFile(archive) as unpacked:
+        unpacked.extractall(tmp_path)
+    code = f"""
+import torch
+repo = {str(tmp_path / "owner-slowfast_hub-0a1b2c3")!r}
+predict = torch.hub.load(repo, "predictor", source="local", device="cpu")
+print(predict(repo + "/examples/clip.mp4").top(1)[0]["label"])
+import slowfast_hub
+assert slowfast_hub.__file__.startswith(repo), slowfast_hub.__file__
+"""
+    places = {
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "HF_HOME": str(tmp_path / "hf"),
+        "PYTHONPATH": "",
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ | places, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["jack"]
 
 
 def test_help_of_predictor_has_an_example(hubconf: ModuleType):

@@ -1,35 +1,28 @@
-"""The command `slowfast-hub`: results on stdout, everything else on stderr.
-
-Exit codes: 0 ok, 1 some inputs failed, 2 usage.
-"""
+"""The command `slowfast-hub`. How it speaks and exits: console.py."""
 
 from __future__ import annotations
 
-import json
 import platform
-import sys
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 import slowfast_hub
+from slowfast_hub.apps import weights
+from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
 from slowfast_hub.spec import Prediction, VideoError
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, override, weights_info
 
 app = typer.Typer(help="SlowFast video networks: name in, model or answer out.", no_args_is_help=True)
-out = Console()
-err = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
+app.add_typer(weights.app, name="weights")
 
 
 @app.command()
@@ -46,12 +39,16 @@ def classify(
 ) -> None:
     """Say what happens in each video.  Example: slowfast-hub classify examples/clip.mp4"""
     from slowfast_hub.predict.predictor import Predictor
+    from slowfast_hub.zoo.fetch import FetchError
 
     try:
         predict = Predictor(model, views=views, device=device)
     except (ValueError, LookupError, RuntimeError) as error:
         # RuntimeError: torch's answer to a device that is not there
         raise usage(error) from error
+    except FetchError as error:
+        complain(error)
+        raise typer.Exit(1) from error
     if predict.note:
         err.print(predict.note, style="dim", soft_wrap=True)
     failed = 0
@@ -65,7 +62,7 @@ def classify(
             except (VideoError, ValueError, OSError) as error:
                 failed += 1
                 rows.append({"video": video, "error": str(error)})
-                err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+                complain(error)
                 continue
             rows.append(as_row(video, answer, top_k))
             if not as_json:
@@ -113,43 +110,76 @@ def list_command(
 @app.command()
 def info(name: Annotated[str, typer.Argument(help="A name of `slowfast-hub list`.")], as_json: Json = False) -> None:
     """What a network is: its fields, its size, its weights."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from slowfast_hub.models import build
+    from slowfast_hub.models.count import count
 
     try:
         arch = find_arch(name.partition(".")[0])
-        weights = weights_info(name) if "." in name or list_models(f"{name}.*", pretrained=True) else None
+        known = weights_info(name) if "." in name else None
     except (ValueError, LookupError) as error:
         raise usage(error) from error
-    if weights is not None:
-        arch = override(name, arch, arch_changes(weights))
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        model = build(arch).eval()
-        model(torch.empty(1, arch.in_chans, arch.clip.frames, arch.clip.crop, arch.clip.crop))
-    parameters = sum(p.numel() for p in model.parameters())
+    if known is not None:
+        arch = override(name, arch, arch_changes(known))
+    size = count(arch)
     record: dict[str, Any] = {
         "name": name,
         "family": type(arch).__name__.removesuffix("Arch"),
-        "parameters": parameters,
-        "multiply_adds": counter.get_total_flops() // 2,  # one view of the row's own clip
+        "parameters": size.parameters,
+        "multiply_adds": size.multiply_adds,
         "arch": asdict(arch),
-        "weights": {**asdict(weights), "labels": labels_of(weights)} if weights else None,
+        "weights": {**asdict(known), "labels": labels_of(known)} if known else None,
+        "files": list_models(f"{name}.*", pretrained=True),
     }
     if as_json:
         print_json(record)
         return
-    out.print(f"[bold]{name}[/bold]: {record['family']}, {parameters / 1e6:.3f} M parameters")
+    out.print(f"[bold]{name}[/bold]: {record['family']}, {size.parameters / 1e6:.3f} M parameters")
     crop, frames = arch.clip.crop, arch.clip.frames
     out.print(f"{record['multiply_adds'] / 1e9:.2f} G multiply-adds for one view of {frames} x {crop} x {crop}")
     for field, value in asdict(arch).items():
         out.print(f"  {field}: {value}", highlight=False, markup=False)
-    if weights is None:
-        out.print("weights: none recorded")
+    if known is None:
+        out.print(f"weights: {', '.join(record['files']) or 'nobody has published any'}", soft_wrap=True)
     else:
         for field, value in record["weights"].items():
             out.print(f"  {field}: {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A checkpoint of PySlowFast, PyTorchVideo, MMAction2 or GluonCV.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    arch: Annotated[
+        str | None, typer.Option(help="A network or `network.tag`, where names and shapes leave a choice.")
+    ] = None,
+    to: Annotated[str, typer.Option(help="slowfast_hub (safetensors), or pytorchvideo (.pyth).")] = "slowfast_hub",
+    as_json: Json = False,
+) -> None:
+    """Make safetensors of a published checkpoint, safely.  Example: slowfast-hub convert IN.pkl OUT.safetensors"""
+    from slowfast_hub.zoo.convert import convert_file, export_pytorchvideo
+
+    ways = {"slowfast_hub": convert_file, "pytorchvideo": export_pytorchvideo}
+    if to not in ways:
+        raise usage(ValueError(f"--to is one of {', '.join(ways)}; got {to!r}"))
+    try:
+        report = ways[to](source, target, arch=arch)
+    except (ValueError, LookupError, OSError) as error:
+        complain(error)
+        raise typer.Exit(1) from error
+    if as_json:
+        print_json(asdict(report))
+        return
+    for given, made in report.mapping:
+        typer.echo(f"{given} -> {made}")
+    for given, reason in report.dropped:
+        err.print(f"left out {given}: {reason}", markup=False, soft_wrap=True)
+    for note in report.notes:
+        err.print(note, markup=False, soft_wrap=True)
+    err.print(
+        f"{target}: {report.name}, {len(report.mapping)} tensors in {report.layout} names, "
+        f"{len(report.dropped)} left out",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -173,6 +203,8 @@ def diagnosis() -> dict[str, object]:
     import torch
     from huggingface_hub import constants
 
+    from slowfast_hub.zoo.fetch import cache_dir, cached
+
     devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
@@ -185,7 +217,8 @@ def diagnosis() -> dict[str, object]:
         "codecs": {codec: codec in av.codecs_available for codec in CODECS},
         "torch.hub cache": torch.hub.get_dir(),
         "Hugging Face cache": constants.HF_HUB_CACHE,
-        "embedded weights": list_models(pretrained=True),
+        "cache of weights": cache_dir(),
+        "weights on this disk": [name for name in list_models(pretrained=True) if cached(weights_info(name))],
     }
 
 
@@ -194,16 +227,6 @@ def installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def usage(error: Exception) -> typer.Exit:
-    """Exit code 2 after one line on stderr."""
-    err.print(f"error: {error.args[0] if error.args else error}", style="red", markup=False, soft_wrap=True)
-    return typer.Exit(2)
-
-
-def print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def version_callback(shown: bool) -> None:

@@ -22,12 +22,18 @@ class FactorConv3d(nn.Conv3d):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: tuple[int, int, int],
+        stride: tuple[int, int, int],
+        dilation: int = 1,
     ) -> None:
-        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        super().__init__(in_channels, out_channels, kernel, stride, padding, bias=False)
+        padding = (kernel[0] // 2, kernel[1] // 2 * dilation, kernel[2] // 2 * dilation)
+        dilations = (1, dilation, dilation)
+        super().__init__(in_channels, out_channels, kernel, stride, padding, dilations, bias=False)
         self.in_time = kernel[0], stride[0], padding[0]
-        self.in_space = stride[1:], padding[1:]
+        self.in_space = stride[1:], padding[1:], dilations[1:]
         self.pointwise_in_space = kernel[1:] == (1, 1) and stride[1:] == (1, 1)
         # Below 8 channels, the 2-D backward of a strided 1x1 kernel writes past its buffer (oneDNN in torch 2.14).
         self.only_3d = kernel == (1, 1, 1) and stride != (1, 1, 1) and in_channels < 8
@@ -67,11 +73,12 @@ class ConvNorm(nn.Module):
         kernel: tuple[int, int, int],
         *,
         stride: tuple[int, int, int] = (1, 1, 1),
+        dilation: int = 1,
         act: bool = True,
         norm: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = FactorConv3d(in_channels, out_channels, kernel, stride)
+        self.conv = FactorConv3d(in_channels, out_channels, kernel, stride, dilation)
         self.norm = nn.BatchNorm3d(out_channels) if norm else nn.Identity()
         self.act = nn.ReLU(inplace=True) if act else nn.Identity()
 
@@ -80,12 +87,20 @@ class ConvNorm(nn.Module):
 
 
 class Stem(nn.Module):
-    """conv1 and pool1 of Table 1: `(B, C, T, H, W)` to `(B, width, T, H/4, W/4)`."""
+    """conv1 and pool1 of Table 1: `(B, C, T, H, W)` to `(B, width, T, H/4, W/4)`; some I3D halve T in each of them."""
 
-    def __init__(self, in_channels: int, width: int, temporal_kernel: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        temporal_kernel: int,
+        *,
+        time_strides: tuple[int, int] = (1, 1),
+        pool_padding: int = 1,
+    ) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(in_channels, width, (temporal_kernel, 7, 7), stride=(1, 2, 2))
-        self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+        self.conv1 = ConvNorm(in_channels, width, (temporal_kernel, 7, 7), stride=(time_strides[0], 2, 2))
+        self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(time_strides[1], 2, 2), padding=(0, pool_padding, pool_padding))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool1(self.conv1(x))
@@ -94,12 +109,14 @@ class Stem(nn.Module):
 class Bottleneck(nn.Module):
     """Tx1x1, 1x3x3 and 1x1x1 convolutions beside a shortcut (paper, Table 1)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, temporal_kernel: int, spatial_stride: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, temporal_kernel: int, spatial_stride: int, dilation: int = 1
+    ) -> None:
         super().__init__()
         inner = out_channels // 4
         stride = (1, spatial_stride, spatial_stride)
         self.a = ConvNorm(in_channels, inner, (temporal_kernel, 1, 1))
-        self.b = ConvNorm(inner, inner, (1, 3, 3), stride=stride)
+        self.b = ConvNorm(inner, inner, (1, 3, 3), stride=stride, dilation=dilation)
         self.c = ConvNorm(inner, out_channels, (1, 1, 1), act=False)
         same = in_channels == out_channels and spatial_stride == 1
         self.shortcut = (
@@ -117,6 +134,8 @@ def init_weights(model: nn.Module, *, zero_init_last: bool) -> None:
     `zero_init_last` starts every block as its shortcut: gamma 0 in the last batch norm (Goyal et al. 2017).
     A non-local block starts as the identity in any case (Wang et al. 2018, section 4.1).
     """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return  # there are no values to set, and torch takes seconds to find that out
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from slowfast_hub.models.heads import ClassHead
+from slowfast_hub.models.heads import ClassHead, RoIHead
 from slowfast_hub.models.pathway import Pathway
 from slowfast_hub.spec import Arch
 
@@ -15,18 +15,22 @@ Clips = Tensor | list[Tensor] | tuple[Tensor, ...]  # (B, C, T, H, W), or [slow,
 
 
 class Classifier(nn.Module):
-    """A backbone that gives maps, and a `ClassHead`. Subclasses define `forward_features`."""
+    """A backbone that gives maps, and a `ClassHead` or `RoIHead`. Subclasses define `forward_features`."""
 
     arch: Arch
-    head: ClassHead
+    head: ClassHead | RoIHead
+    labels: tuple[str, ...] = ()  # names of the classes, where they are known
 
     def finish(self, arch: Arch, num_features: int) -> None:
         """Attach the head for `num_features` channels of all pathways together."""
         self.arch = arch
         self.num_features = num_features
-        self.head = ClassHead(
-            num_features, arch.num_classes, pool=arch.pool, activation=arch.activation, dropout=arch.dropout
-        )
+        if arch.roi is not None:
+            self.head = RoIHead(num_features, arch.num_classes, arch.roi, dropout=arch.dropout)
+        else:
+            self.head = ClassHead(
+                num_features, arch.num_classes, pool=arch.pool, activation=arch.activation, dropout=arch.dropout
+            )
 
     @property
     def num_classes(self) -> int:
@@ -35,12 +39,21 @@ class Classifier(nn.Module):
     def forward_features(self, clips: Clips) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
-    def forward_head(self, maps: Sequence[Tensor], pre_logits: bool = False) -> Tensor:
-        """Maps to logits `(B, num_classes)`, or with `pre_logits` to pooled features `(B, num_features)`."""
+    def forward_head(self, maps: Sequence[Tensor], pre_logits: bool = False, rois: Tensor | None = None) -> Tensor:
+        """Maps to logits `(B, num_classes)`, or with `pre_logits` to pooled features `(B, num_features)`.
+
+        A detector needs `rois (N, 5)` and gives `(N, ...)`, a row for each box; see `RoIHead`.
+        """
+        if isinstance(self.head, RoIHead):
+            if rois is None:
+                raise ValueError("a detector needs rois (N, 5): batch index, x1, y1, x2, y2 in pixels of the clip")
+            return self.head(maps, rois, pre_logits=pre_logits)
+        if rois is not None:
+            raise ValueError("this network classifies whole clips; rois are for detectors (names with _det)")
         return self.head(maps, pre_logits=pre_logits)
 
-    def forward(self, clips: Clips) -> Tensor:
-        return self.forward_head(self.forward_features(clips))
+    def forward(self, clips: Clips, rois: Tensor | None = None) -> Tensor:
+        return self.forward_head(self.forward_features(clips), rois=rois)
 
     def get_classifier(self) -> nn.Module:
         """The linear layer, or Identity when `num_classes` is 0."""
@@ -48,7 +61,7 @@ class Classifier(nn.Module):
 
     def reset_classifier(self, num_classes: int) -> None:
         """A new head for `num_classes`; 0 makes the network give pooled features `(B, num_features)`."""
-        self.arch = replace(self.arch, num_classes=num_classes)
+        self.arch, self.labels = replace(self.arch, num_classes=num_classes), ()
         like = next(self.parameters())
         self.head.reset(num_classes)
         self.head.to(like.device, like.dtype)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slowfast_hub.spec import RoISpec
+
 WINDOW = 7  # the map that 224 px training gives
 
 
@@ -29,10 +31,7 @@ class ClassHead(nn.Module):
 
     def reset(self, num_classes: int) -> None:
         """A fresh classifier; 0 classes leave the pooled features."""
-        self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-        if isinstance(self.fc, nn.Linear):
-            nn.init.normal_(self.fc.weight, std=0.01)
-            nn.init.zeros_(self.fc.bias)
+        self.fc = fresh_classifier(self.num_features, num_classes)
 
     def features(self, maps: Sequence[Tensor]) -> Tensor:
         """Mean over time and space: `(B, num_features)`."""
@@ -59,3 +58,49 @@ def mean_score_logits(logits: Tensor, activation: str) -> Tensor:
         return logits.log_softmax(-1).logsumexp(1) - torch.log(torch.tensor(float(logits.shape[1])))
     # logsigmoid of +x and -x keeps the two tails apart where a plain logit of the mean would round to infinity
     return functional.logsigmoid(logits).logsumexp(1) - functional.logsigmoid(-logits).logsumexp(1)
+
+
+def fresh_classifier(num_features: int, num_classes: int) -> nn.Module:
+    """A linear layer as the papers begin with it: normal 0.01, no bias; Identity for 0 classes."""
+    if not num_classes:
+        return nn.Identity()
+    layer = nn.Linear(num_features, num_classes)
+    if not layer.weight.is_meta:
+        nn.init.normal_(layer.weight, std=0.01)
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class RoIHead(nn.Module):
+    """Pool over time, cut boxes with RoIAlign, take their maximum, concatenate pathways, classify (paper, section 5).
+
+    Maps `(B, C_i, T_i, H/16, W/16)` and rois `(N, 5)` - index in the batch, then x1, y1, x2, y2 in pixels of the clip -
+    to logits `(N, num_classes)`.
+    """
+
+    SCALE = 1 / 16  # of the maps: res5 does not halve them
+
+    def __init__(self, num_features: int, num_classes: int, roi: RoISpec, *, dropout: float) -> None:
+        super().__init__()
+        self.roi = roi
+        self.dropout = nn.Dropout(dropout)
+        self.num_features = num_features
+        self.reset(num_classes)
+
+    def reset(self, num_classes: int) -> None:
+        """A fresh classifier; 0 classes leave the pooled features."""
+        self.fc = fresh_classifier(self.num_features, num_classes)
+
+    def features(self, maps: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Features of every box: `(N, num_features)`."""
+        from torchvision.ops import roi_align
+
+        if rois.ndim != 2 or rois.shape[1] != 5:
+            raise ValueError(f"rois must be (N, 5): batch index, x1, y1, x2, y2; got {tuple(rois.shape)}")
+        flat = [m.mean(2) if self.roi.time_pool == "mean" else m.amax(2) for m in maps]
+        cut = roi_align(torch.cat(flat, dim=1), rois, self.roi.grid, self.SCALE, 0, self.roi.aligned)
+        return cut.amax((2, 3))
+
+    def forward(self, maps: Sequence[Tensor], rois: Tensor, *, pre_logits: bool = False) -> Tensor:
+        features = self.features(maps, rois)
+        return features if pre_logits else self.fc(self.dropout(features))

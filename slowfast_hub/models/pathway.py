@@ -27,30 +27,34 @@ class Pathway(nn.Module):
         *,
         in_channels: int,
         width: int,
+        depth: int,
         kernels: KernelPattern,
         nonlocal_at: tuple[tuple[int, ...], ...] = ((), (), (), ()),
         fused: Sequence[int] = (0, 0, 0, 0),
+        stem_strides: tuple[int, int] = (1, 1),
+        stem_padding: int = 1,
     ) -> None:
         super().__init__()
-        self.stem = Stem(in_channels, width, kernels[0][0])
+        self.stem = Stem(in_channels, width, kernels[0][0], time_strides=stem_strides, pool_padding=stem_padding)
         self.grad_checkpointing = False
         channels = width
         for i, name in enumerate(STAGES):
             out_channels = 4 * width * 2**i
-            temporal = STAGE_BLOCKS[arch.depth][i] if arch.temporal_blocks is None else arch.temporal_blocks[i]
+            limit = STAGE_BLOCKS[depth] if arch.temporal_blocks is None else arch.temporal_blocks
+            dilated = arch.roi is not None and name == "res5"  # a detector's res5 keeps the size of res4's maps
             blocks: dict[str, nn.Module] = {}
-            for block in range(STAGE_BLOCKS[arch.depth][i]):
+            for block in range(STAGE_BLOCKS[depth][i]):
                 first = block == 0
                 blocks[f"{block}"] = Bottleneck(
                     channels + fused[i] if first else out_channels,
                     out_channels,
-                    temporal_kernel=kernels[i + 1][block % len(kernels[i + 1])] if block < temporal else 1,
-                    spatial_stride=2 if first and i > 0 else 1,
+                    temporal_kernel=kernels[i + 1][block % len(kernels[i + 1])] if block < limit[i] else 1,
+                    spatial_stride=2 if first and i > 0 and not dilated else 1,
+                    dilation=arch.roi.dilation if arch.roi is not None and dilated else 1,
                 )
                 if block in nonlocal_at[i]:
                     # A name of its own, so that a block has the same name with and without non-local blocks.
-                    nonlocal_block = NonLocal(out_channels, kind=arch.nonlocal_kind, pool=arch.nonlocal_pool)
-                    blocks[f"{block}_nonlocal"] = nonlocal_block
+                    blocks[f"{block}_nonlocal"] = NonLocal(out_channels, arch)
             self.add_module(name, nn.Sequential(OrderedDict(blocks)))
             channels = out_channels
         self.num_features = channels

@@ -11,7 +11,7 @@ from slowfast_hub.spec import ResNet3DArch
 
 
 class ResNet3D(Classifier):
-    """Clips `(B, 3, T, H, W)`, normalised, to logits `(B, num_classes)`."""
+    """Clips `(B, 3, T, H, W)`, normalised, to logits `(B, num_classes)`; a detector, given rois, `(N, num_classes)`."""
 
     arch: ResNet3DArch
 
@@ -21,18 +21,23 @@ class ResNet3D(Classifier):
             arch,
             in_channels=arch.in_chans,
             width=arch.width,
+            depth=arch.depth,
             kernels=arch.temporal_kernels,
             nonlocal_at=arch.nonlocal_at,
+            stem_strides=arch.stem_strides,
+            stem_padding=arch.stem_padding,
         )
         self.temporal_pool = nn.MaxPool3d((arch.temporal_pool, 1, 1))
         self.finish(arch, self.pathway.num_features)
         init_weights(self, zero_init_last=arch.zero_init_last)
 
     def forward_features(self, clips: Tensor) -> tuple[Tensor]:  # type: ignore[override]
-        """Clips to the map of res5, `(B, 2048, T / temporal_pool, H/32, W/32)`, in a tuple of one."""
+        """Clips to the map of res5, `(B, 2048, T', H/32, W/32)`, in a tuple of one; T' = T / strides and pool."""
         check_clips("clips", clips, self.arch.in_chans)
-        if clips.shape[2] < self.arch.temporal_pool:
-            raise ValueError(f"a clip needs at least {self.arch.temporal_pool} frames; got {clips.shape[2]}")
+        first, second = self.arch.stem_strides
+        least = first * second * (self.arch.temporal_pool - 1) + 1  # strides round up, the pool rounds down
+        if clips.shape[2] < least:
+            raise ValueError(f"a clip needs at least {least} frames; got {clips.shape[2]}")
         x = self.temporal_pool(self.pathway.stage(0, self.pathway.stem(clips)))
         for i in (1, 2, 3):
             x = self.pathway.stage(i, x)

@@ -19,7 +19,7 @@ class SlowFast(Classifier):
 
     In: clips `(B, 3, T, H, W)`, normalised, T a multiple of alpha; the Slow frames are cut here. `[slow, fast]` with
     `(B, 3, T / alpha, H, W)` and `(B, 3, T, H, W)` is accepted too, and is the only way for `fast_input="flow"`.
-    Out: logits `(B, num_classes)`.
+    Out: logits `(B, num_classes)`; of a detector, called with `rois` too, `(N, num_classes)` (`RoIHead`).
     """
 
     arch: SlowFastArch
@@ -29,13 +29,20 @@ class SlowFast(Classifier):
         # Upwards: 64 / 6 -> 11 and 64 / 12 -> 6 channels give the multiply-adds of Table 5b within 1 %.
         fast_width = ceil(arch.width / arch.beta_inv)
         fast_channels = FAST_CHANNELS.get(arch.fast_input, arch.in_chans)
-        self.fast = Pathway(arch, in_channels=fast_channels, width=fast_width, kernels=arch.fast_temporal_kernels)
+        self.fast = Pathway(
+            arch,
+            in_channels=fast_channels,
+            width=fast_width,
+            depth=arch.fast_depth or arch.depth,
+            kernels=arch.fast_temporal_kernels,
+        )
         fused_widths = [fast_width, *(4 * fast_width * 2**i for i in range(3))]
         laterals = [LATERALS[arch.lateral](width, arch) for width in fused_widths]
         self.slow = Pathway(
             arch,
             in_channels=arch.in_chans,
             width=arch.width,
+            depth=arch.depth,
             kernels=arch.temporal_kernels,
             nonlocal_at=arch.nonlocal_at,
             fused=[lateral.extra for lateral in laterals],

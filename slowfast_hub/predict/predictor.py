@@ -19,8 +19,8 @@ from slowfast_hub.predict.views import parse_views, plan_views
 from slowfast_hub.spec import Prediction, ViewPlan, Views, whole
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import Reader, Video, open_video
-from slowfast_hub.zoo.manifest import labels_of
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, create_model, weights_info
+from slowfast_hub.zoo.create import create_model
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, weights_info
 
 BATCH_SIZE = 4  # views per run of the network
 
@@ -28,14 +28,15 @@ BATCH_SIZE = 4  # views per run of the network
 class Predictor:
     """Keeps one network for many videos: `Predictor(name)(video) -> Prediction`.
 
-    name: a registered name with weights, `"row"` or `"row.tag"`; the embedded network when left out.
+    name: what `create_model` takes and has weights for - `"row"`, `"row.tag"`, `"hf-hub:org/name"`,
+        `"local-dir:folder"` - or a network of your own, whose `labels` name the classes; else the embedded network.
     views: `centre`, `paper` or `(clips, crops)`.
     device: a torch device; None takes CUDA where there is one, else the CPU.
     """
 
     def __init__(
         self,
-        name: str = DEFAULT_MODEL,
+        name: str | VideoModel = DEFAULT_MODEL,
         *,
         views: Views = "centre",
         device: str | torch.device | None = None,
@@ -43,14 +44,18 @@ class Predictor:
     ) -> None:
         parse_views(views)
         whole("batch_size", batch_size, 1)
-        weights = weights_info(name)
-        self.name = weights.name
-        self.note = DEFAULT_NOTE if name == DEFAULT_MODEL else ""
         self.views = views
         self.batch_size = batch_size
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = create_model(weights.name, pretrained=True).to(self.device)
-        self.labels = labels_of(weights)
+        if isinstance(name, str):
+            self.name = name if ":" in name else weights_info(name).name
+            self.note = DEFAULT_NOTE if name == DEFAULT_MODEL else ""
+            model = create_model(self.name, pretrained=":" not in name)
+        else:
+            self.name, self.note, model = type(name).__name__, "", name
+        check_answers_rgb(self.name, model)
+        self.model = model.eval().to(self.device)
+        self.labels = model.labels or tuple(f"class {index}" for index in range(model.num_classes))
 
     def __call__(self, video: Video, *, fps: float | None = None) -> Prediction:
         """Classify one video: a path, a URL, bytes, a file object, `(T, H, W, 3)` uint8, or a folder of frames.
@@ -72,6 +77,17 @@ class Predictor:
             seconds=time.perf_counter() - begin,
             note=self.note,
         )
+
+
+def check_answers_rgb(name: str, model: VideoModel) -> None:
+    """A ValueError for a network that does not answer for a whole clip of pictures."""
+    arch = model.arch
+    if arch.roi is not None:
+        raise ValueError(f"{name} is a detector: it needs boxes, create_model({name!r})(clips, rois)")
+    if arch.in_chans != 3 or getattr(arch, "fast_input", "rgb") == "flow":
+        raise ValueError(f"{name} sees optical flow, not pictures; give create_model({name!r}) clips of flow")
+    if not model.num_classes:
+        raise ValueError(f"{name} has no classifier (num_classes=0)")
 
 
 def classify(

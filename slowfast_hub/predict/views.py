@@ -32,8 +32,13 @@ def parse_views(views: Views) -> tuple[int, int]:
 
 
 def plan_views(info: VideoInfo, spec: ClipSpec, views: Views) -> ViewPlan:
-    """Frames and crops of every view: clip i of n starts at (frames - span) * i / n, a single one in the middle."""
+    """Frames and crops of every view: clip i of n starts at (frames - span) * i / n, a single one in the middle.
+
+    A clip with `sampling="segments"` is the whole video: there is one, whatever `views` says.
+    """
     clips, crops = parse_views(views)
+    if spec.sampling == "segments":
+        clips = 1
     indices = torch.stack([clip_indices(info, spec, start=start) for start in uniform_starts(info, spec, clips)])
     spans = tuple((info.time_s(int(row[0])), info.time_s(int(row[-1]))) for row in indices)
     return ViewPlan(indices=indices, spans_s=spans, crops=CROPS_OF[crops])

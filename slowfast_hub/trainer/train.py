@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from slowfast_hub.models import VideoModel
 from slowfast_hub.trainer.data import ClipDataset, Sample
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.transforms.train import TrainTransform
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.zoo.create import create_model
 
 
 def train(
@@ -119,21 +118,6 @@ def check_labels(samples: Sequence[Sample], num_classes: int) -> None:
     for sample in samples:
         if not 0 <= sample.label < num_classes:
             raise ValueError(f"{sample.video!r:.80}: label {sample.label} is not in 0..{num_classes - 1}")
-
-
-def save_weights(model: nn.Module, path: str | Path, *, metadata: dict[str, str]) -> None:
-    """Write the tensors as safetensors, whole or not at all. `metadata` goes into the header."""
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    # Channels-last tensors are strided; the file format holds contiguous ones only.
-    try:
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial, metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def append_line(path: str | Path, record: dict[str, object]) -> None:

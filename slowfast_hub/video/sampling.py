@@ -8,6 +8,9 @@ A start is a place on the timeline of the video: its frames at a steady rate. A 
 timeline; one of varying rate is read off at the ticks of the clock, as a screen would show it.
 
 A video shorter than the clip, or a clip that reaches past the end, holds the last frame.
+
+Networks for Something-Something see the whole video instead (`sampling="segments"`): PySlowFast ssv2.py,
+`get_seq_frames`.
 """
 
 from __future__ import annotations
@@ -56,14 +59,26 @@ def clip_span(line: Timeline, spec: ClipSpec) -> float:
 def clip_indices(info: VideoInfo, spec: ClipSpec, *, start: float) -> Tensor:
     """Numbers in the file of the frames of the clip that begins at place `start`: (T,) long, never descending."""
     line = timeline(info, spec)
+    if spec.sampling == "segments":
+        return line.file_frames(segment_places(line, spec))
     if spec.fps is None:
         return line.file_frames(start + spec.stride * torch.arange(spec.frames))
     # linspace to the last place of the span, not steps of `stride`: the published weights were trained on 0 2 .. 60 63.
     return line.file_frames(torch.linspace(start, start + clip_span(line, spec) - 1, spec.frames))
 
 
+def segment_places(line: Timeline, spec: ClipSpec) -> Tensor:
+    """The middle of each of `spec.frames` equal parts of the video, counted in ticks of the clock: (T,)."""
+    rate = spec.fps or line.fps
+    ticks = max(1, int(line.frames * rate / line.fps + TIME_ROUNDING_S))
+    edges = (torch.arange(spec.frames + 1, dtype=torch.float64) * (ticks - 1) / spec.frames).round()  # half to even
+    return (edges[:-1] + edges[1:]).div(2, rounding_mode="floor") * (line.fps / rate)
+
+
 def room(info: VideoInfo, spec: ClipSpec) -> float:
-    """The last place where a whole clip still fits; 0 for a video no longer than the clip."""
+    """The last place where a whole clip still fits; 0 for a video no longer than the clip, or seen whole."""
+    if spec.sampling == "segments":
+        return 0.0
     line = timeline(info, spec)
     return max(0.0, line.frames - clip_span(line, spec))
 
@@ -82,6 +97,8 @@ def random_start(info: VideoInfo, spec: ClipSpec, generator: torch.Generator | N
 
 def start_at(info: VideoInfo, spec: ClipSpec, start_s: float) -> float:
     """The place `start_s` seconds after the first frame; ValueError outside the video."""
+    if spec.sampling == "segments":
+        raise ValueError(f"sampling='segments' sees the whole video and starts nowhere else; got start_s={start_s!r}")
     if not 0 <= start_s < info.duration_s:
         raise ValueError(f"{info.source}: start_s must be in [0, {info.duration_s:.3f}), its length; got {start_s!r}")
     return start_s * timeline(info, spec).fps

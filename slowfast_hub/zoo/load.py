@@ -17,10 +17,11 @@ class LoadError(ValueError):
 
 
 def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False) -> LoadReport:
-    """Copy the tensors of a safetensors file into `model`, all of them; nothing is changed when one does not fit.
+    """Take the tensors of a safetensors file into `model`, all of them; nothing is changed when one does not fit.
 
     new_head: keep the model's fresh classifier (`head.fc`) instead of the file's.
-    Tensors stored in half precision are widened to the model's type.
+    Tensors stored in half precision are widened to the model's type. A model on the meta device takes the tensors of
+    the file themselves: they stay mapped to the file and are read when they are first used.
     """
     path = Path(source)
     tensors = read_safetensors(path)
@@ -29,16 +30,19 @@ def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False
     given = {key: value for key, value in tensors.items() if not (new_head and key.startswith(CLASSIFIER))}
     problems = mismatches({key: value for key, value in own.items() if key not in fresh}, given)
     if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise LoadError(f"{path}: does not fit this network: {shown}")
-    with torch.no_grad():
-        for key, value in given.items():
-            own[key].copy_(value)
+        raise LoadError(f"{path}: does not fit this network: {shorten(problems)}")
+    if any(value.is_meta for value in own.values()):
+        typed = {key: value.to(own[key].dtype) for key, value in given.items()}
+        model.load_state_dict(typed, strict=False, assign=True)  # complete: `problems` saw to it
+    else:
+        with torch.no_grad():
+            for key, value in given.items():
+                own[key].copy_(value)
     return LoadReport(source=str(path), loaded=tuple(sorted(given)), new=fresh)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, on the CPU."""
+    """All tensors of a file, on the CPU, mapped to it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -47,12 +51,28 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise LoadError(f"{path}: not a safetensors file ({error}); only safetensors are opened") from error
+        raise LoadError(f"{path}: not a safetensors file ({error}); {CONVERT_HINT}") from error
+
+
+CONVERT_HINT = "only safetensors are opened: slowfast-hub convert IN OUT makes one of a published checkpoint"
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text in the header of a safetensors file; {} when there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of weights")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise LoadError(f"{path}: not a safetensors file ({error}); {CONVERT_HINT}") from error
 
 
 def num_classes_in(source: str | Path) -> int:
     """How many classes the classifier of a safetensors file has; 0 when it has none."""
-    weight = read_safetensors(Path(source)).get(CLASSIFIER + "weight")
+    weight = read_safetensors(Path(source)).get(CLASSIFIER + "weight")  # mapped, so nothing of it is read
     return 0 if weight is None else len(weight)
 
 
@@ -66,3 +86,8 @@ def mismatches(expected: dict[str, Tensor], given: dict[str, Tensor]) -> list[st
         elif key in expected and value.is_floating_point() != expected[key].is_floating_point():
             problems.append(f"{key!r} is {value.dtype}, expected {expected[key].dtype}")
     return problems
+
+
+def shorten(problems: list[str]) -> str:
+    """The first five, and how many more there are."""
+    return "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")

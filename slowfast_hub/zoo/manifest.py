@@ -7,7 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from slowfast_hub.spec import ClipSpec, WeightsInfo
+from slowfast_hub.spec import ClipSpec, Hosted, Origin, Reported, WeightsInfo
+from slowfast_hub.zoo.describe import fields_from_json, plain
 
 PACKAGE = files("slowfast_hub")
 
@@ -16,7 +17,14 @@ PACKAGE = files("slowfast_hub")
 def WEIGHTS() -> dict[str, WeightsInfo]:
     """Every record, by `row.tag`; the first of a row is its default."""
     records = json.loads((PACKAGE / "zoo" / "manifest.json").read_text(encoding="utf-8"))
-    return {name: WeightsInfo(name=name, **record) for name, record in records.items()}
+    return {name: record_from_json(name, record) for name, record in records.items()}
+
+
+def record_from_json(name: str, record: dict[str, Any]) -> WeightsInfo:
+    """One record, checked by its dataclasses: an unknown or missing field is a TypeError."""
+    parts = {"clip": ClipSpec, "hosted": Hosted, "origin": Origin, "reported": Reported}
+    made: dict[str, Any] = {field: plain(value, parts.get(field)) for field, value in record.items()}
+    return WeightsInfo(**{**made, "name": name, "changes": fields_from_json(record["changes"])})
 
 
 def find_weights(name: str) -> WeightsInfo:
@@ -30,21 +38,14 @@ def find_weights(name: str) -> WeightsInfo:
     if known:
         raise LookupError(f"no weights called {name!r}; {row} has {', '.join(known)}")
     raise LookupError(
-        f"no file of weights is recorded yet for {row!r}; list_models(pretrained=True) shows the ones there are, "
+        f"no published file of weights is known for {row!r}; list_models(pretrained=True) shows the ones there are, "
         f"create_model({row!r}, checkpoint_path=...) loads a file of your own"
     )
 
 
-def arch_changes(info: WeightsInfo) -> dict[str, object]:
-    """The overrides of a record as values of the row's dataclass: JSON's lists as tuples, `clip` as a ClipSpec."""
-    return {name: from_json(value) for name, value in info.changes.items()}
-
-
-def from_json(value: Any) -> Any:
-    """Lists become tuples; an object, of which a row has only its clip, becomes a ClipSpec."""
-    if isinstance(value, dict):
-        return ClipSpec(**{name: from_json(item) for name, item in value.items()})
-    return tuple(map(from_json, value)) if isinstance(value, list) else value
+def arch_changes(info: WeightsInfo) -> dict[str, Any]:
+    """All overrides of a record: those of its network, its number of classes, its activation and its clip."""
+    return {**info.changes, "num_classes": info.num_classes, "activation": info.activation, "clip": info.clip}
 
 
 def read_labels(name: str) -> tuple[str, ...]:

@@ -8,120 +8,125 @@ Multiply-adds and parameters of every row are computed from the built networks i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
-from slowfast_hub.models import VideoModel, build
 from slowfast_hub.spec import (
     C2D_KERNELS,
     FAST_KERNELS,
     I3D_KERNELS,
+    NONLOCAL_DETAILS,
     Arch,
     ClipSpec,
     ResNet3DArch,
+    RoISpec,
     SlowFastArch,
     WeightsInfo,
 )
-from slowfast_hub.zoo.fetch import weights_path
-from slowfast_hub.zoo.load import load_weights, num_classes_in
-from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes, find_weights
+from slowfast_hub.zoo.manifest import WEIGHTS, find_weights
 
-NAME = re.compile(r"(slowfast|slow|fast|i3d|c2d)(_nl)?_r\d+_\d+x\d+(_t50)?(_w\d+)?")
+NAME = re.compile(r"(slowfast|slow|fast|i3d|c2d)(_nl)?(_det)?_r\d+(r\d+)?_\d+x\d+(_t50)?(_w\d+)?")
 
 R50_TEMPORAL = (3, 4, 6, 3)  # "50_50" of PySlowFast: as many blocks with temporal kernels as R50 has
 NL_R50 = ((), (1, 3), (1, 3, 5), ())  # PySlowFast, NLN configs of R50
 NL_R101 = ((), (), (6, 13, 20), ())  # PySlowFast, NLN_16x8_R101_50_50
+NL_R101_FIVE = ((), (1, 3), (6, 13, 20), ())  # GluonCV, i3d_nl5_resnet101
+# Pooling 2x2x2 gives the paper's 234 G; the 1x2x2 of PySlowFast's Kinetics config gives 242 G.
+NL_PAPER: dict[str, Any] = {"nonlocal_at": NL_R101, "nonlocal_pool": (2, 2, 2)}
 
 FRAMES_32x2 = ClipSpec(frames=32, stride=2)
 FRAMES_64x2 = ClipSpec(frames=64, stride=2)
 FRAMES_4x16 = ClipSpec(frames=4, stride=16)
 FRAMES_8x8 = ClipSpec(frames=8, stride=8)
+FRAMES_16x2 = ClipSpec(frames=16, stride=2)
+FRAMES_16x4 = ClipSpec(frames=16, stride=4)
 FRAMES_16x8 = ClipSpec(frames=16, stride=8)
 # The small network sees whole pictures: its input is padded to a square, never cut or squeezed.
 FRAMES_SMALL = ClipSpec(frames=32, stride=2, short_side=64, crop=64, fit="contain", antialias=True)
 
+
+def slowfast(clip: ClipSpec, **fields: Any) -> SlowFastArch:
+    return SlowFastArch(clip, **fields)
+
+
+def slow(clip: ClipSpec, **fields: Any) -> ResNet3DArch:
+    return ResNet3DArch(clip, **fields)
+
+
+def i3d(clip: ClipSpec, **fields: Any) -> ResNet3DArch:
+    """Half of the blocks with a temporal kernel, time halved after res2 (and in the stem, in the 32 x 2 forms)."""
+    return ResNet3DArch(clip, temporal_kernels=I3D_KERNELS, temporal_pool=2, **fields)
+
+
+def c2d(clip: ClipSpec) -> ResNet3DArch:
+    """No temporal kernel at all, time halved after res2."""
+    return ResNet3DArch(clip, temporal_kernels=C2D_KERNELS, temporal_pool=2)
+
+
+# Detectors (paper, section 5): 80 classes of AVA, of which a person may do several.
+AVA: dict[str, Any] = {"num_classes": 80, "activation": "sigmoid", "roi": RoISpec()}
+
 ARCHS: dict[str, Arch] = {
-    "slowfast_r50_4x16": SlowFastArch(FRAMES_32x2),
-    "slowfast_r50_8x8": SlowFastArch(FRAMES_32x2, alpha=4, fuse_kernel=7),
-    "slowfast_r101_8x8_t50": SlowFastArch(FRAMES_32x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL),
-    "slowfast_r101_8x8": SlowFastArch(FRAMES_32x2, alpha=4, depth=101),
-    "slowfast_r101_16x8": SlowFastArch(FRAMES_64x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL),
-    "slowfast_nl_r101_16x8": SlowFastArch(
-        FRAMES_64x2,
-        alpha=4,
-        depth=101,
-        temporal_blocks=R50_TEMPORAL,
-        nonlocal_at=NL_R101,
-        nonlocal_pool=(2, 2, 2),  # gives the paper's 234 G; the 1x2x2 of the published config gives 242 G
-    ),
-    "slowfast_nl_r50_4x16": SlowFastArch(FRAMES_32x2, nonlocal_at=NL_R50),
-    "slowfast_nl_r50_8x8": SlowFastArch(FRAMES_32x2, alpha=4, nonlocal_at=NL_R50),
-    "slow_r50_4x16": ResNet3DArch(FRAMES_4x16),
-    "slow_r50_8x8": ResNet3DArch(FRAMES_8x8),
-    "slow_r101_16x8": ResNet3DArch(FRAMES_16x8, depth=101, temporal_blocks=R50_TEMPORAL),
-    "slow_nl_r50_8x8": ResNet3DArch(FRAMES_8x8, nonlocal_at=NL_R50),
+    "slowfast_r50_4x16": slowfast(FRAMES_32x2),
+    "slowfast_r50_8x8": slowfast(FRAMES_32x2, alpha=4, fuse_kernel=7),
+    "slowfast_r50_16x8": slowfast(FRAMES_64x2, alpha=4, fuse_kernel=7),
+    "slowfast_r101_8x8_t50": slowfast(FRAMES_32x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL),
+    "slowfast_r101_8x8": slowfast(FRAMES_32x2, alpha=4, depth=101),
+    "slowfast_r101_16x8": slowfast(FRAMES_64x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL),
+    # MMAction2: the Fast pathway stays an R50
+    "slowfast_r101r50_4x16": slowfast(FRAMES_32x2, depth=101, fast_depth=50),
+    "slowfast_r152r50_4x16": slowfast(FRAMES_32x2, depth=152, fast_depth=50),
+    "slowfast_nl_r50_4x16": slowfast(FRAMES_32x2, nonlocal_at=NL_R50),
+    "slowfast_nl_r50_8x8": slowfast(FRAMES_32x2, alpha=4, nonlocal_at=NL_R50),
+    "slowfast_nl_r101_8x8_t50": slowfast(FRAMES_32x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **NL_PAPER),
+    "slowfast_nl_r101_16x8": slowfast(FRAMES_64x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **NL_PAPER),
+    "slow_r50_4x16": slow(FRAMES_4x16),
+    "slow_r50_8x8": slow(FRAMES_8x8),
+    "slow_r50_16x4": slow(FRAMES_16x4),
+    "slow_r50_32x2": slow(FRAMES_32x2),
+    "slow_r101_8x8": slow(FRAMES_8x8, depth=101),
+    "slow_r101_16x4": slow(FRAMES_16x4, depth=101),
+    "slow_r101_32x2": slow(FRAMES_32x2, depth=101),
+    "slow_r101_16x8": slow(FRAMES_16x8, depth=101, temporal_blocks=R50_TEMPORAL),
+    "slow_nl_r50_4x16": slow(FRAMES_4x16, nonlocal_at=NL_R50),
+    "slow_nl_r50_8x8": slow(FRAMES_8x8, nonlocal_at=NL_R50),
     "fast_r50_32x2": ResNet3DArch(FRAMES_32x2, width=8, temporal_kernels=FAST_KERNELS),
-    "i3d_r50_8x8": ResNet3DArch(FRAMES_8x8, temporal_kernels=I3D_KERNELS, temporal_pool=2),
-    "i3d_nl_r50_8x8": ResNet3DArch(
-        FRAMES_8x8, temporal_kernels=I3D_KERNELS, temporal_pool=2, nonlocal_at=NL_R50, nonlocal_kind="softmax"
+    "i3d_r50_8x8": i3d(FRAMES_8x8),
+    "i3d_r50_16x2": i3d(FRAMES_16x2, stem_strides=(2, 2)),
+    "i3d_r50_32x2": i3d(FRAMES_32x2, stem_strides=(2, 2)),
+    "i3d_r101_32x2": i3d(FRAMES_32x2, stem_strides=(2, 2), depth=101),
+    "i3d_nl_r50_8x8": i3d(FRAMES_8x8, nonlocal_at=NL_R50, nonlocal_kind="softmax"),
+    "i3d_nl_r50_32x2": i3d(FRAMES_32x2, stem_strides=(2, 2), nonlocal_at=NL_R50, nonlocal_kind="softmax"),
+    "i3d_nl_r101_32x2": i3d(
+        FRAMES_32x2, stem_strides=(2, 2), depth=101, nonlocal_at=NL_R101_FIVE, nonlocal_kind="softmax"
     ),
-    "c2d_r50_8x8": ResNet3DArch(FRAMES_8x8, temporal_kernels=C2D_KERNELS, temporal_pool=2),
+    "c2d_r50_8x8": c2d(FRAMES_8x8),
+    "c2d_r50_16x4": c2d(FRAMES_16x4),
+    "slowfast_det_r50_4x16": slowfast(FRAMES_32x2, **AVA),
+    "slowfast_det_r50_8x8": slowfast(FRAMES_32x2, alpha=4, fuse_kernel=7, **AVA),
+    "slowfast_det_r101_8x8_t50": slowfast(FRAMES_32x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **AVA),
+    "slowfast_nl_det_r101_8x8_t50": slowfast(
+        FRAMES_32x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **NL_PAPER, **AVA
+    ),
+    "slowfast_nl_det_r101_16x8": slowfast(
+        FRAMES_64x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **NL_PAPER, **AVA
+    ),
+    "slow_det_r50_4x16": slow(FRAMES_4x16, **AVA),
+    "slow_det_r50_8x8": slow(FRAMES_8x8, **AVA),
+    "slow_det_r101_8x8": slow(FRAMES_8x8, depth=101, **AVA),
+    "slow_nl_det_r50_4x16": slow(FRAMES_4x16, nonlocal_at=NL_R50, **AVA),
+    "slow_nl_det_r50_8x8": slow(FRAMES_8x8, nonlocal_at=NL_R50, **AVA),
     # The embedded network: a quarter of the width, and a Fast pathway that sees motion only.
-    "slowfast_r14_4x16_w16": SlowFastArch(
-        FRAMES_SMALL, num_classes=16, beta_inv=4, depth=14, width=16, fast_input="diff"
-    ),
+    "slowfast_r14_4x16_w16": slowfast(FRAMES_SMALL, num_classes=16, beta_inv=4, depth=14, width=16, fast_input="diff"),
 }
 
 DEFAULT_MODEL = "slowfast_r14_4x16_w16"
 DEFAULT_NOTE = (
     f"the embedded network {DEFAULT_MODEL} answers: it knows 16 actions; "
-    "for the 400 Kinetics classes, once their weights are recorded: "
-    "slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
+    "for the 400 classes of Kinetics: slowfast-hub classify --model slowfast_r50_8x8 VIDEO"
 )
-
-
-def create_model(
-    name: str,
-    *,
-    pretrained: bool = False,
-    num_classes: int | None = None,
-    checkpoint_path: str | Path | None = None,
-    **changes: Any,
-) -> VideoModel:
-    """A network by name, in eval mode.
-
-    name: a row of the registry, `"slowfast_r50_4x16"`, or a row and the tag of a file of weights, `"row.tag"`.
-    pretrained: load that file; without a tag, the row's default one.
-    num_classes: another number than the file's makes a new classifier and nothing else; 0 gives pooled features.
-    checkpoint_path: a safetensors file to load instead, by the same rule for num_classes.
-    changes: overrides of the row's fields (lateral="ttoc_sum", beta_inv=16, ...).
-
-    Errors: ValueError for unknown names and impossible combinations, TypeError for unknown fields,
-    LookupError when there are no weights, LoadError when a file does not fit.
-    """
-    row, _, tag = name.partition(".")
-    arch = find_arch(row)
-    weights = None
-    if tag or pretrained:
-        weights = weights_info(name)
-        arch = override(row, arch, arch_changes(weights))
-    if pretrained and checkpoint_path is not None:
-        raise ValueError("pretrained=True and checkpoint_path name two sources of weights; pass one of them")
-    file_classes = arch.num_classes
-    arch = override(row, arch, changes)
-    if num_classes is not None:
-        arch = replace(arch, num_classes=num_classes)
-    model = build(arch)
-    if pretrained and weights is not None:
-        load_weights(model, weights_path(weights), new_head=arch.num_classes != file_classes)
-    elif checkpoint_path is not None:
-        new_head = num_classes is not None and num_classes_in(checkpoint_path) != num_classes
-        load_weights(model, checkpoint_path, new_head=new_head)
-    return model.eval()
 
 
 def weights_info(name: str) -> WeightsInfo:
@@ -155,7 +160,7 @@ def override(name: str, arch: Arch, changes: dict[str, Any]) -> Arch:
     if changes.get("lateral", "tconv") != "tconv":
         gone |= {"fuse_kernel": SlowFastArch.fuse_kernel, "lateral_norm": SlowFastArch.lateral_norm}
     if "nonlocal_at" in changes and not any(changes["nonlocal_at"]):
-        gone |= {"nonlocal_kind": Arch.nonlocal_kind, "nonlocal_pool": Arch.nonlocal_pool}
+        gone |= {name: getattr(Arch, name) for name in NONLOCAL_DETAILS}
     return replace(arch, **{**gone, **changes})
 
 
@@ -179,52 +184,3 @@ def register_model(name: str, arch: Arch) -> None:
     if not isinstance(arch, SlowFastArch | ResNet3DArch):
         raise TypeError(f"register_model takes a SlowFastArch or a ResNet3DArch; got {type(arch).__name__}")
     ARCHS[name] = arch
-
-
-def register_timm() -> None:
-    """Make every name of this registry known to `timm.create_model`. Call it once; a second call changes nothing.
-
-    timm's `pretrained`, `num_classes` and `drop_rate` work as there; other keywords are overrides of the row. A
-    `checkpoint_path` is loaded by timm itself, after the network is built, so there the file must fit whole.
-    Names that timm already has stay timm's: a ValueError says so.
-    """
-    from timm.models import _registry, is_model
-
-    for name in list_models():
-        if not is_model(name):
-            entry = timm_entry(name)
-            _registry._model_entrypoints[name] = entry
-            _registry._model_to_module[name] = "slowfast_hub"
-            _registry._module_to_models["slowfast_hub"].add(name)
-        elif not getattr(_registry._model_entrypoints[name], "slowfast_hub", False):
-            raise ValueError(f"timm already has a model {name!r}; it stays timm's")
-
-
-def timm_entry(name: str) -> Callable[..., VideoModel]:
-    """What timm calls for `name`; the keywords that timm's factory always passes are taken off here."""
-
-    def entry(
-        pretrained: bool = False,
-        pretrained_cfg: object = None,
-        pretrained_cfg_overlay: object = None,
-        cache_dir: object = None,
-        num_classes: int | None = None,
-        drop_rate: float | None = None,
-        **changes: Any,
-    ) -> VideoModel:
-        if drop_rate is not None:
-            changes["dropout"] = drop_rate  # timm's word for it
-        refused = {"pretrained_cfg_overlay": pretrained_cfg_overlay, "cache_dir": cache_dir}
-        for option, value in refused.items():
-            if value is not None:
-                raise TypeError(f"{name} does not take timm's {option}; use slowfast_hub.create_model")
-        tag = getattr(pretrained_cfg, "tag", None)
-        if isinstance(pretrained_cfg, str):
-            tag = pretrained_cfg
-        full = f"{name}.{tag}" if tag else name
-        return create_model(full, pretrained=pretrained, num_classes=num_classes, **changes)
-
-    entry.__name__ = name
-    entry.__doc__ = f"slowfast_hub's {name}: clips (B, 3, T, H, W) to logits."
-    entry.slowfast_hub = True  # type: ignore[attr-defined]
-    return entry

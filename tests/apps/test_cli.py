@@ -64,7 +64,7 @@ def test_usage_errors_exit_with_2_and_say_what_is_wrong(arguments, said):
 
 def test_list_prints_every_name_one_per_line():
     assert run("list").stdout.split() == list_models()
-    assert json.loads(run("list", "c2d*", "--json").stdout) == ["c2d_r50_8x8"]
+    assert json.loads(run("list", "c2d*", "--json").stdout) == ["c2d_r50_8x8", "c2d_r50_16x4"]
 
 
 def test_info_counts_parameters_of_the_built_network():
@@ -72,10 +72,13 @@ def test_info_counts_parameters_of_the_built_network():
     assert record["parameters"] == 34_480_216
     assert record["multiply_adds"] / 1e9 == pytest.approx(36.10, abs=0.01)
     assert record["weights"] is None
+    assert record["files"][:2] == ["slowfast_r50_4x16.fair_k400", "slowfast_r50_4x16.gluon_k400"]
 
 
-def test_info_names_the_classes_of_a_file_of_weights():
-    record = json.loads(run("info", DEFAULT_MODEL, "--json").stdout)
+def test_info_names_the_classes_and_the_network_of_a_file_of_weights():
+    record = json.loads(run("info", "slowfast_r50_4x16.mm_k400", "--json").stdout)
+    assert record["parameters"] == 34_479_288  # MMAction2's lateral connections have no batch norm
+    record = json.loads(run("info", f"{DEFAULT_MODEL}.hub_actions16", "--json").stdout)
     assert record["weights"]["labels"][:3] == ["bend", "jack", "jump"]
     assert "0.12 G multiply-adds for one view of 32 x 64 x 64" in run("info", DEFAULT_MODEL).stdout
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from slowfast_hub.models.blocks import Bottleneck, ConvNorm, FactorConv3d, Stem
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.zoo.create import create_model
 
 # in, out, kernel, stride of the convolutions in these networks, and the Fast stem of one and of three channels
 CONVOLUTIONS = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slowfast_hub.models.fast_input import difference, gray, half, slow_indices
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.zoo.create import create_model
 
 RAMP = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 3, 4, 2, 2) ** 2  # frames 0, 1, 4, 9
 

@@ -5,7 +5,7 @@ import torch
 
 from slowfast_hub.models.lateral import LATERALS
 from slowfast_hub.spec import SlowFastArch
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.zoo.create import create_model
 
 SLOW = torch.zeros(1, 8, 2, 1, 1)
 FAST = torch.arange(16.0).view(1, 1, 16, 1, 1)  # one channel whose value is the frame number; alpha = 8

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from slowfast_hub.models import VideoModel
-from slowfast_hub.spec import FAST_KERNELS, ClipSpec, ResNet3DArch, SlowFastArch
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.spec import FAST_KERNELS, ClipSpec, ResNet3DArch, RoISpec, SlowFastArch
+from slowfast_hub.zoo.create import create_model
 
 SMALL = {"depth": 14, "width": 16, "num_classes": 5, "zero_init_last": False}
 WITH_NONLOCAL = {"nonlocal_at": ((), (0,), (), ())}
@@ -24,6 +24,9 @@ SHARED = {
     "nonlocal_at": ({}, ((), (), (0,), ()), "tensors"),
     "nonlocal_kind": (WITH_NONLOCAL, "softmax", "output"),
     "nonlocal_pool": (WITH_NONLOCAL, (2, 2, 2), "output"),
+    "nonlocal_pool_at": (WITH_NONLOCAL, "after", "output"),
+    "nonlocal_out_bias": (WITH_NONLOCAL, False, "tensors"),
+    "roi": ({}, RoISpec(), "boxes"),
     "pool": ({}, "window_probs", "output"),
     "activation": ({"pool": "window_probs"}, "sigmoid", "output"),
     "dropout": ({}, 0.0, "training"),
@@ -40,8 +43,14 @@ CASES = {
         "fast_temporal_kernels": ({}, ((3,), (3,), (3,), (3,), (3,)), "tensors"),
         "fast_input": ({}, "half", "output"),
         "slow_rule": ({}, "strided", "output"),
+        "fast_depth": ({}, 26, "tensors"),
     },
-    ResNet3DArch: SHARED | {"temporal_pool": ({}, 2, "output")},
+    ResNet3DArch: SHARED
+    | {
+        "temporal_pool": ({}, 2, "output"),
+        "stem_strides": ({}, (2, 2), "output"),
+        "stem_padding": ({}, 0, "output"),
+    },
 }
 ROW = {SlowFastArch: "slowfast_r50_4x16", ResNet3DArch: "slow_r50_8x8"}
 EVERY = [(arch, field) for arch, cases in CASES.items() for field in cases]
@@ -61,10 +70,10 @@ def tensors(model: VideoModel) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in model.state_dict().items()}
 
 
-def answer(model: VideoModel) -> torch.Tensor:
+def answer(model: VideoModel, rois: torch.Tensor | None = None) -> torch.Tensor:
     """Logits for a clip whose last map is 8 x 8: more than one pooling window."""
     torch.manual_seed(1)
-    return model(torch.randn(1, model.arch.in_chans, 16, 256, 256))
+    return model(torch.randn(1, model.arch.in_chans, 16, 256, 256), rois)
 
 
 @pytest.mark.parametrize("arch", CASES)
@@ -79,6 +88,11 @@ def test_field_matters(arch: type, field: str):
     assert getattr(before.arch, field) != getattr(after.arch, field) == value
     if differs == "tensors":
         assert tensors(before) != tensors(after)
+        return
+    if differs == "boxes":
+        rois = torch.tensor([[0.0, 8, 8, 120, 200], [0.0, 0, 0, 256, 256]])
+        assert answer(before).shape == (1, 5)
+        assert answer(after, rois).shape == (2, 5)
         return
     assert tensors(before) == tensors(after)  # so that the same seed gave both the same weights
     if differs == "training":
@@ -109,13 +123,16 @@ def test_field_matters(arch: type, field: str):
         ({"slow_rule": "last"}, "must be one of 'linspace', 'strided'"),
         ({"alpha": 0}, "alpha must be a whole number of at least 1"),
         ({"beta_inv": 0}, "beta_inv must be a whole number of at least 1"),
-        ({"depth": 34}, "must be one of 14, 26, 50, 101; got 34"),
+        ({"depth": 34}, "must be one of 14, 26, 50, 101, 152; got 34"),
         ({"width": 0}, "width must be a whole number of at least 1"),
         ({"in_chans": 0}, "in_chans must be a whole number of at least 1"),
         ({"num_classes": -1}, "num_classes must be a whole number of at least 0"),
         ({"num_classes": 10.0}, "num_classes must be a whole number of at least 0; got 10.0"),
         ({"alpha": 5}, "clip.frames must be a multiple of alpha; got 32 and 5"),
-        ({"nonlocal_kind": "softmax"}, "need blocks: give nonlocal_at too"),
+        ({"nonlocal_kind": "softmax"}, "nonlocal_kind belongs to non-local blocks: give nonlocal_at too"),
+        ({"nonlocal_out_bias": False}, "nonlocal_out_bias belongs to non-local blocks"),
+        ({"roi": RoISpec(), "pool": "window_probs"}, "a detector .roi. has boxes"),
+        ({"fast_depth": 34}, "fast_depth must be one of 14, 26, 50, 101, 152; got 34"),
         ({"nonlocal_pool": 2}, "nonlocal_pool is a tuple of 3"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"pool": "max"}, "must be one of 'global', 'window_logits', 'window_probs'"),
@@ -127,7 +144,7 @@ def test_field_matters(arch: type, field: str):
         ({"nonlocal_at": ((), (4,), (), ())}, r"res3 has blocks 0..3 at depth 50; got \(4,\)"),
         ({"nonlocal_at": ((), (1, 1), (), ())}, "res3 has blocks 0..3"),
         ({"nonlocal_at": ((),)}, "nonlocal_at is a tuple of 4: a tuple of block positions for each of res2..res5"),
-        ({"nonlocal_kind": "gaussian"}, "must be one of 'dot_product', 'softmax'"),
+        ({"nonlocal_kind": "concat"}, "must be one of 'dot_product', 'softmax', 'softmax_unscaled', 'gaussian'"),
         ({"nonlocal_pool": (2, 2)}, "nonlocal_pool is a tuple of 3: sizes T, H, W of at least 1"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -140,3 +157,23 @@ def test_impossible_combinations_are_refused_before_anything_is_built(changes: d
 def test_temporal_pool_is_at_least_one():
     with pytest.raises(ValueError, match="temporal_pool must be a whole number of at least 1; got 0"):
         create_model("i3d_r50_8x8", temporal_pool=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("grid", 8), ("aligned", True), ("time_pool", "max"), ("dilation", 1)], ids=lambda v: str(v)
+)
+@torch.inference_mode()
+def test_every_field_of_a_detector_matters(field: str, value: object):
+    rois = torch.tensor([[0.0, 40, 40, 90, 150]])
+    before, after = (built(SlowFastArch, roi=roi) for roi in (RoISpec(), RoISpec(**{field: value})))
+    assert tensors(before) == tensors(after)
+    assert (answer(before, rois) - answer(after, rois)).abs().max() > 1e-7
+
+
+def test_boxes_belong_to_detectors_and_detectors_need_them():
+    with pytest.raises(ValueError, match=r"a detector needs rois \(N, 5\)"):
+        answer(built(ResNet3DArch, roi=RoISpec()))
+    with pytest.raises(ValueError, match=r"rois must be \(N, 5\): batch index, x1, y1, x2, y2; got \(1, 4\)"):
+        answer(built(ResNet3DArch, roi=RoISpec()), torch.zeros(1, 4))
+    with pytest.raises(ValueError, match="classifies whole clips; rois are for detectors"):
+        answer(built(ResNet3DArch), torch.zeros(1, 5))

@@ -6,7 +6,7 @@ from torch import nn
 
 from slowfast_hub.models.pathway import Pathway
 from slowfast_hub.spec import FAST_KERNELS, SLOW_KERNELS, ResNet3DArch
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.zoo.create import create_model
 
 STAGES = ("res2", "res3", "res4", "res5")
 
@@ -50,7 +50,7 @@ def test_temporal_blocks_counts_from_the_first_of_each_stage(counts: tuple[int, 
     assert all(stage == sorted(stage, reverse=True) for stage in sizes[1:])
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(14, 4), (26, 8), (50, 16), (101, 33)])
+@pytest.mark.parametrize(("depth", "blocks"), [(14, 4), (26, 8), (50, 16), (101, 33), (152, 50)])
 def test_depth_is_three_convolutions_a_block_and_two_layers_more(depth: int, blocks: int):
     pathway = on_meta("slow_r50_8x8", depth=depth).pathway
     assert sum(len(getattr(pathway, stage)) for stage in STAGES) == blocks
@@ -58,7 +58,7 @@ def test_depth_is_three_convolutions_a_block_and_two_layers_more(depth: int, blo
 
 
 def test_shapes_run_through_the_stages_as_in_table_1():
-    pathway = Pathway(ResNet3DArch(depth=14), in_channels=3, width=8, kernels=SLOW_KERNELS).eval()
+    pathway = Pathway(ResNet3DArch(depth=14), in_channels=3, width=8, depth=14, kernels=SLOW_KERNELS).eval()
     shapes = [tuple((x := pathway.stem(torch.randn(1, 3, 4, 64, 96))).shape)]
     for i in range(4):
         x = pathway.stage(i, x)
@@ -69,7 +69,7 @@ def test_shapes_run_through_the_stages_as_in_table_1():
 
 def test_fused_channels_widen_the_first_block_of_a_stage_only():
     pathway = Pathway(
-        ResNet3DArch(depth=26), in_channels=3, width=8, kernels=FAST_KERNELS, fused=(1, 2, 3, 4)
+        ResNet3DArch(depth=26), in_channels=3, width=8, depth=26, kernels=FAST_KERNELS, fused=(1, 2, 3, 4)
     )  # one pathway of two
     widths = [[block.a.conv.in_channels for block in getattr(pathway, stage)] for stage in STAGES]
     assert widths == [[8 + 1, 32], [32 + 2, 64], [64 + 3, 128], [128 + 4, 256]]

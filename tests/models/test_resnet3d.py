@@ -5,7 +5,7 @@ import torch
 
 from slowfast_hub.models import VideoModel, build
 from slowfast_hub.spec import Arch
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.zoo.create import create_model
 
 ROWS = ["slow_r50_8x8", "fast_r50_32x2", "i3d_r50_8x8", "c2d_r50_8x8", "slow_nl_r50_8x8"]
 

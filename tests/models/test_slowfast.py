@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from slowfast_hub.models import VideoModel
-from slowfast_hub.zoo.registry import create_model
+from slowfast_hub.zoo.create import create_model
 
 SMALL = {"depth": 14, "width": 16, "num_classes": 5, "zero_init_last": False}
 

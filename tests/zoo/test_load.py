@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slowfast_hub.models import SlowFast
+from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.load import LoadError, load_weights
-from slowfast_hub.zoo.registry import create_model
 
 
 def small(num_classes: int = 5, seed: int = 0) -> SlowFast:

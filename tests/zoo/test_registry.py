@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from slowfast_hub.models import SlowFast
 from slowfast_hub.spec import ResNet3DArch
 from slowfast_hub.zoo import registry
+from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.load import LoadError
 from slowfast_hub.zoo.manifest import WEIGHTS
-from slowfast_hub.zoo.registry import ARCHS, NAME, create_model, list_models, register_model, weights_info
+from slowfast_hub.zoo.registry import ARCHS, NAME, list_models, register_model, weights_info
 
 SMALL = {"depth": 14, "width": 8}
 
@@ -31,8 +32,10 @@ def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_name_follows_the_grammar_and_says_what_the_row_holds(name: str):
     assert NAME.fullmatch(name)
     arch = ARCHS[name]
-    assert f"_r{arch.depth}_" in name
+    fast_depth = getattr(arch, "fast_depth", None)
+    assert f"_r{arch.depth}{f'r{fast_depth}' if fast_depth else ''}_" in name
     assert ("_nl_" in name) == any(arch.nonlocal_at)
+    assert ("_det_" in name) == (arch.roi is not None)
     slow_frames, stride = (int(part) for part in name.split("_r")[1].split("_")[1].split("x"))
     alpha = getattr(arch, "alpha", 1)
     assert (arch.clip.frames, arch.clip.stride) == (slow_frames * alpha, stride // alpha)  # T x tau of the Slow pathway
@@ -43,7 +46,8 @@ def test_name_follows_the_grammar_and_says_what_the_row_holds(name: str):
 def test_every_row_builds_in_eval_mode_and_takes_a_clip_of_its_own_length(name: str):
     with torch.device("meta"):
         model = create_model(name, num_classes=7)
-        logits = model(torch.empty(2, 3, model.arch.clip.frames, 64, 64))
+        rois = torch.zeros(2, 5) if model.arch.roi else None
+        logits = model(torch.empty(2, 3, model.arch.clip.frames, 64, 64), rois)
     assert not model.training
     assert logits.shape == (2, 7)
 
@@ -83,9 +87,9 @@ def test_unknown_field_gives_the_near_match_and_all_fields():
 
 def test_pretrained_without_a_file_is_a_lookup_error():
     name = next(name for name in ARCHS if not any(weights.split(".")[0] == name for weights in WEIGHTS()))
-    with pytest.raises(LookupError, match=f"no file of weights is recorded yet for '{name}'.*checkpoint_path="):
+    with pytest.raises(LookupError, match=f"no published file of weights is known for '{name}'.*checkpoint_path="):
         create_model(name, pretrained=True)
-    with pytest.raises(LookupError, match=f"no file of weights is recorded yet for '{name}'"):
+    with pytest.raises(LookupError, match=f"no published file of weights is known for '{name}'"):
         create_model(f"{name}.none")
     with pytest.raises(ValueError, match="did you mean 'slowfast_r50_8x8'"):
         weights_info("slowfast_r50_8")
@@ -135,20 +139,19 @@ def test_checkpoint_of_other_classes_is_an_error_where_none_are_asked_for(tmp_pa
 
 
 def test_two_sources_of_weights_are_refused(tmp_path):
-    name = next(iter(WEIGHTS()), None)
-    if name is None:
-        pytest.skip("no weights are recorded yet")
+    name = next(iter(WEIGHTS()))
     with pytest.raises(ValueError, match="two sources of weights"):
         create_model(name, pretrained=True, checkpoint_path=tmp_path / "x.safetensors")
 
 
 def test_list_models_takes_wildcards_and_sorts_r50_before_r101():
     assert list_models("slowfast_r*_8x8*") == ["slowfast_r50_8x8", "slowfast_r101_8x8", "slowfast_r101_8x8_t50"]
-    assert list_models("*_nl_*") == [
-        "i3d_nl_r50_8x8",
-        "slow_nl_r50_8x8",
+    assert list_models("slowfast_nl_*") == [
+        "slowfast_nl_det_r101_8x8_t50",
+        "slowfast_nl_det_r101_16x8",
         "slowfast_nl_r50_4x16",
         "slowfast_nl_r50_8x8",
+        "slowfast_nl_r101_8x8_t50",
         "slowfast_nl_r101_16x8",
     ]
     assert sorted(list_models()) == sorted(ARCHS)
@@ -194,12 +197,22 @@ with torch.device("meta"):
 assert type(model).__module__ == "slowfast_hub.models.slowfast" and not model.training
 assert timm.create_model("slow_r50_8x8", depth=14, width=8, dropout=0.25).head.dropout.p == 0.25
 assert set(slowfast_hub.list_models()) <= set(timm.list_models())
-assert timm.list_models("slowfast_r50*") == ["slowfast_r50_4x16", "slowfast_r50_8x8"]
+assert timm.list_models("slowfast_r50*") == ["slowfast_r50_4x16", "slowfast_r50_8x8", "slowfast_r50_16x8"]
+assert set(timm.list_models("slow*", pretrained=True)) == set(slowfast_hub.list_models("slow*", pretrained=True))
+assert timm.get_pretrained_cfg("slowfast_r50_8x8").tag == "fair_k400", "the first record of a row is timm's default"
+config = timm.get_pretrained_cfg("slowfast_r50_16x8.fair_charades")
+assert config.num_classes == len(config.label_names) == 157
+small = timm.create_model("slowfast_r14_4x16_w16.hub_actions16", pretrained=True, num_classes=5)
+assert small.get_classifier().out_features == 5
+ours = slowfast_hub.create_model("slowfast_r14_4x16_w16", pretrained=True)
+assert torch.equal(small.slow.stem.conv1.conv.weight, ours.slow.stem.conv1.conv.weight)
+with torch.device("meta"):
+    assert timm.create_model("slowfast_r50_8x8.mm_k400").arch.lateral_norm is False
 assert "resnet50" in timm.list_models() and timm.is_model("slowfast_r50_8x8")
 try:
-    timm.create_model("slowfast_r50_8x8", pretrained=True)
+    timm.create_model("slowfast_nl_r50_8x8", pretrained=True)
 except LookupError as error:
-    assert "no file of weights is recorded" in str(error)
+    assert "no published file of weights" in str(error)
 else:
     raise AssertionError("pretrained=True without weights passed")
 """

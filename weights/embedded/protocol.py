@@ -25,10 +25,12 @@ from slowfast_hub.spec import FAST_KERNELS, ResNet3DArch
 from slowfast_hub.trainer.data import Sample, hold_in_memory, read_folder
 from slowfast_hub.trainer.evaluate import Evaluation, evaluate
 from slowfast_hub.trainer.recipe import Recipe, read_recipe
-from slowfast_hub.trainer.train import append_line, save_weights, train
+from slowfast_hub.trainer.train import append_line, train
 from slowfast_hub.video.decode import Video
+from slowfast_hub.zoo.describe import Description, to_header
 from slowfast_hub.zoo.manifest import read_labels
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, register_model
+from slowfast_hub.zoo.save import save_tensors
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -125,7 +127,11 @@ def pretrain(variant: str, epochs: float | None) -> None:
     log = RUNS_FOLDER / f"rendered_{variant}_{recipe.epochs:g}.jsonl"
     RUNS_FOLDER.mkdir(exist_ok=True)
     model = train(recipe, samples, num_classes=16, log=lambda line: append_line(log, dict(line)))
-    save_weights(model, pretrained_path(variant, recipe.epochs), metadata={"format": "pt"})
+    save_run(model, pretrained_path(variant, recipe.epochs), VARIANTS[variant])
+
+
+def save_run(model: VideoModel, path: Path, name: str) -> None:
+    save_tensors(model.state_dict(), path, metadata=to_header(Description(name, model.arch)))
 
 
 def recipe_of(run: Run) -> Recipe:
@@ -149,7 +155,7 @@ def perform(run: Run, samples: list[Sample], held: dict[Video, Sample]) -> dict[
     model = train(recipe, in_memory, num_classes=num_classes)
     seconds = time.perf_counter() - begin
     if run.protocol == "fixed":
-        save_weights(model, RUNS_FOLDER / f"{run.name.replace('/', '_')}.safetensors", metadata={"format": "pt"})
+        save_run(model, RUNS_FOLDER / f"{run.name.replace('/', '_')}.safetensors", VARIANTS[run.variant])
     return {
         "run": run.name,
         **asdict(run),

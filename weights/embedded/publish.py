@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from protocol import accuracy, done, wilson
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from records import read_records, write_records
+
 import slowfast_hub
-from slowfast_hub.trainer.train import save_weights
+from slowfast_hub.zoo.create import create_model
+from slowfast_hub.zoo.describe import Description, to_header
 from slowfast_hub.zoo.load import load_weights
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, create_model, find_arch
+from slowfast_hub.zoo.manifest import read_labels
+from slowfast_hub.zoo.registry import DEFAULT_MODEL
+from slowfast_hub.zoo.save import save_tensors
 
 NAME = f"{DEFAULT_MODEL}.hub_actions16"
 PACKAGE = Path(slowfast_hub.__file__).parent
 FIXED = "fixed/people+set2/slowfast/0"
+SOURCE = "trained by this project: weights/embedded/protocol.py"
 
 
 def measured() -> dict[str, object]:
@@ -39,34 +46,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
     arguments = parser.parse_args()
-    arch = find_arch(DEFAULT_MODEL)
     model = create_model(DEFAULT_MODEL)
     load_weights(model, arguments.weights)
+    labels = read_labels("actions16")
+    described = Description(NAME, model.arch, labels, {"source": SOURCE, "license": "Apache-2.0"})
     file = PACKAGE / "zoo" / "embedded" / f"{NAME}.safetensors"
-    # With this header a file found on a disk says what it is.
-    header = {
-        "name": NAME,
-        "arch": DEFAULT_MODEL,
-        "changes": "{}",
-        "clip": json.dumps(asdict(arch.clip)),
-        "format": "pt",
-    }
-    save_weights(model, file, metadata=header)
+    save_tensors(model.state_dict(), file, metadata=to_header(described))
     content = file.read_bytes()
     record = {
         "arch": DEFAULT_MODEL,
         "changes": {},
+        "num_classes": model.num_classes,
         "labels": "actions16",
-        "file": file.name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-        "license": "Apache-2.0",
-        "origin": "trained by this project: weights/embedded/protocol.py",
+        "activation": model.arch.activation,
+        "clip": asdict(model.arch.clip),
+        "hosted": {"file": file.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+        "origin": {"source": SOURCE, "license": "Apache-2.0"},
         "measured": measured(),
     }
-    manifest = PACKAGE / "zoo" / "manifest.json"
-    records = json.loads(manifest.read_text(encoding="utf-8"))
-    manifest.write_text(json.dumps({**records, NAME: record}, indent=2) + "\n", encoding="utf-8")
+    write_records({**read_records(), NAME: record})
     print(f"{file}: {len(content)} bytes")
 
 

@@ -1,0 +1,35 @@
+"""How the commands speak: results on stdout, everything else on stderr.
+
+Exit codes: 0 ok, 1 some inputs failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
+
+
+def complain(error: Exception) -> None:
+    """One line on stderr."""
+    # A KeyError quotes its message, other errors with one argument print it; an OSError may have a number first.
+    message = error.args[0] if len(error.args) == 1 else error
+    err.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+
+
+def usage(error: Exception) -> typer.Exit:
+    """Exit code 2 after one line on stderr."""
+    complain(error)
+    return typer.Exit(2)
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

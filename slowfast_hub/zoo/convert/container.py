@@ -1,0 +1,362 @@
+"""From a published checkpoint on the disk to a dict of tensors, without running anything that the file says.
+
+The format is told by the first bytes, never by the name: `.pkl` files of PySlowFast are Caffe2 pickles or torch.save
+files, and some were found gzipped. torch.save files are opened with `weights_only=True`; the Python-2 pickles of Caffe2
+by an unpickler that knows numpy's arrays of plain numbers and nothing else. Sizes are checked before memory is taken.
+"""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import pickletools
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from slowfast_hub.zoo.load import LoadError, read_safetensors
+
+MAX_BYTES = 2 << 30  # of a checkpoint, unpacked; the largest published one has 0.5 GB with its optimizer
+MAX_PICKLE = 64 << 20  # of the pickle inside a torch.save file; real ones have 0.1 MB
+MAX_OPCODES = 2_000_000
+# Keys that hold the weights, in the order they are looked for.
+WEIGHT_KEYS = ("model_state", "state_dict", "blobs", "ema_state_dict", "model", "model_state_dict")
+
+# What the readers of torch and the standard library raise for bytes that end too early or make no sense.
+DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save before 1.6
+
+
+class ConvertError(LoadError):
+    """A checkpoint that cannot be opened safely, or whose tensors do not fit."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint under the names it has for them, on the CPU.
+
+    Understands torch.save files, Caffe2 pickles and safetensors, bare or inside gzip or tar.
+    Errors: FileNotFoundError; ConvertError for anything else, hostile files included.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint")
+    with unwrapped(path) as file:
+        check_size(path, file.stat().st_size)
+        kind = kind_of(file)
+        if kind == "safetensors":
+            return read_safetensors(file)
+        content = READERS[kind](file) if kind in READERS else refuse(path, kind)
+        return named_tensors(path, content)
+
+
+def kind_of(path: Path) -> str:
+    """What the first bytes say a file is."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    text = head.lstrip().lower()
+    if head.startswith(b"PK\x03\x04"):
+        return "torch zip"
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if head[257:262] == b"ustar":
+        return "tar"
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "a web page: the server answered with an error instead of the file"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer: fetch the file it stands for (git lfs pull)"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < MAX_BYTES:
+        return "safetensors"
+    if head.startswith(b"\x80\x02\x8a\x0a" + TORCH_MAGIC.to_bytes(10, "little")):
+        return "torch legacy"
+    if head.startswith(b"\x80") and len(head) > 1 and head[1] <= pickle.HIGHEST_PROTOCOL:
+        return "pickle"
+    return "empty" if not head else f"of no kind known here (it begins with {head[:8]!r})"
+
+
+def refuse(path: Path, kind: str) -> Any:
+    raise ConvertError(
+        f"{path} is {kind}; expected a checkpoint of torch.save, a Caffe2 pickle, or one of these in gzip or tar"
+    )
+
+
+def check_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise ConvertError(f"{path}: {size} bytes unpacked, more than the {MAX_BYTES} a checkpoint may have here")
+
+
+@contextmanager
+def unwrapped(path: Path, layers: int = 3) -> Iterator[Path]:
+    """The file itself, or a temporary copy of what its gzip and tar wrappers hold; at most so many `layers`."""
+    kind = kind_of(path)
+    if kind not in ("gzip", "tar"):
+        yield path
+        return
+    if not layers:  # a gzip file can hold itself
+        raise ConvertError(f"{path}: wrapped in gzip or tar too many times over")
+    with tempfile.TemporaryDirectory(prefix="slowfast_hub-") as folder:
+        inner = Path(folder) / "checkpoint"
+        try:
+            if kind == "gzip":
+                with gzip.open(path) as stream:
+                    copy_limited(path, stream, inner)
+            else:
+                unpack_tar(path, inner)
+        except ConvertError:
+            raise
+        except DAMAGED as error:
+            raise ConvertError(f"{path}: its {kind} wrapper is damaged: {error}") from error
+        with unwrapped(inner, layers - 1) as innermost:
+            yield innermost
+
+
+def unpack_tar(path: Path, target: Path) -> None:
+    """The one checkpoint of a tar file; its names are never used as paths."""
+    with tarfile.open(path, "r:") as archive:
+        files = [member for member in archive if member.isfile()]
+        if len(files) != 1:
+            raise ConvertError(f"{path}: a tar file with {len(files)} files; expected one checkpoint")
+        stream = archive.extractfile(files[0])
+        if stream is not None:
+            copy_limited(path, stream, target)
+
+
+def copy_limited(path: Path, stream: Any, target: Path) -> None:
+    written = 0
+    with target.open("wb") as out:
+        while chunk := stream.read(1 << 20):
+            written += len(chunk)
+            check_size(path, written)
+            out.write(chunk)
+
+
+def read_torch_zip(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except DAMAGED as error:
+        raise ConvertError(f"{path}: a damaged or incomplete torch.save file ({error}); download it again") from error
+    for entry in entries:
+        if entry.filename.startswith(("/", "\\")) or ".." in Path(entry.filename).parts:
+            raise ConvertError(f"{path}: an entry called {entry.filename!r} points outside of the file")
+        if entry.compress_type != zipfile.ZIP_STORED:  # torch.save never compresses; a bomb does
+            raise ConvertError(f"{path}: the entry {entry.filename!r} is compressed, as torch.save never does")
+        if entry.filename.endswith(".pkl") and entry.file_size > MAX_PICKLE:
+            raise ConvertError(f"{path}: a pickle of {entry.file_size} bytes; real ones are far smaller")
+    check_size(path, sum(entry.file_size for entry in entries))
+    return torch_load(path, mmap=True)
+
+
+def read_torch_legacy(path: Path) -> Any:
+    return torch_load(path, mmap=False)
+
+
+def torch_load(path: Path, *, mmap: bool) -> Any:
+    """torch.load with weights_only; MMEngine's training history, which some checkpoints carry, is taken as a blank."""
+    blanks = [(Blank, f"mmengine.logging.{name}") for name in ("history_buffer.HistoryBuffer", "HistoryBuffer")]
+    try:
+        with torch.serialization.safe_globals([*blanks, *numpy_blanks()]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("\n")[0]
+        raise ConvertError(
+            f"{path}: it holds more than weights, and opening that could run code, so it stays closed ({reason}). "
+            "Where you trust it, save its weights alone: torch.save(torch.load(..., weights_only=False)[...], ...)"
+        ) from error
+    except DAMAGED as error:
+        raise ConvertError(f"{path}: a damaged or incomplete torch.save file ({error})") from error
+
+
+class Blank:
+    """Stands where a checkpoint has something that is no weight. It takes any state and keeps none."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def blank(*_: object) -> Blank:
+    return Blank()
+
+
+def numpy_blanks() -> list[tuple[Any, str]]:
+    """numpy's own names: scalars and arrays beside the weights (learning rates, seeds) are of no use here."""
+    made = [(blank, f"{module}.multiarray.{name}") for module in NUMPY for name in ("_reconstruct", "scalar")]
+    return [*made, (Blank, "numpy.ndarray"), (Blank, "numpy.dtype"), (blank, "_codecs.encode")]
+
+
+NUMPY = ("numpy.core", "numpy._core")
+
+
+def read_caffe2(path: Path) -> Any:
+    """A Python-2 pickle of a dict of numpy arrays (PySlowFast, c2_model_loading.py)."""
+    with path.open("rb") as file:
+        try:
+            check_opcodes(path, file)
+            file.seek(0)
+            return ArrayUnpickler(file, encoding="bytes").load()
+        except ConvertError as error:
+            raise ConvertError(f"{path}: {error}") from error
+        except DAMAGED as error:
+            raise ConvertError(f"{path}: a damaged or incomplete pickle ({error})") from error
+
+
+def check_opcodes(path: Path, file: BinaryIO) -> None:
+    """Read the pickle as a list of instructions first: the machine that runs them can be made to take all memory."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if count > MAX_OPCODES:
+            raise ConvertError(f"more than {MAX_OPCODES} pickle instructions; a Caffe2 file has some thousands")
+        if "PUT" in opcode.name and int(argument or 0) > MAX_OPCODES:
+            raise ConvertError(f"a pickle memo of {argument} entries; a Caffe2 file has some thousands")
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Admits numpy arrays of plain numbers, and nothing else: no other name can be reached from the file."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        text = f"{module}.{name}"
+        if text in ADMITTED:
+            return ADMITTED[text]
+        raise ConvertError(f"the pickle asks for {text!r}, which is no array; it stays closed")
+
+
+class PlainType:
+    """numpy.dtype of a pickle, for numbers only."""
+
+    def __init__(self, code: bytes | str, *_: object) -> None:
+        text = code.decode("ascii") if isinstance(code, bytes) else str(code)
+        if text not in TYPES:
+            raise ConvertError(f"an array of type {text!r}; expected numbers: {', '.join(TYPES)}")
+        self.torch = TYPES[text]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in (b">", ">"):
+            raise ConvertError("an array of big-endian numbers; expected little-endian ones")
+
+
+class PlainArray:
+    """numpy.ndarray of a pickle: made empty, filled by its state, of which every size is checked."""
+
+    tensor: Tensor | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, fortran, content = state
+        if not isinstance(kind, PlainType) or fortran:
+            raise ConvertError("an array that is no plain row-major array of numbers")
+        content = content.encode("latin1") if isinstance(content, str) else content
+        if not isinstance(content, bytes):
+            raise ConvertError(f"an array filled from {type(content).__name__}; expected bytes")
+        count = 1
+        for size in shape:
+            count *= int(size)
+        width = kind.torch.itemsize
+        if any(int(size) < 0 for size in shape) or count * width != len(content):
+            raise ConvertError(f"an array of shape {shape} from {len(content)} bytes; expected {count * width}")
+        # bytearray: torch wants memory that may be written to
+        flat = torch.frombuffer(bytearray(content), dtype=kind.torch) if content else torch.empty(0, dtype=kind.torch)
+        self.tensor = flat.reshape([int(size) for size in shape])
+
+
+def new_array(subtype: object, shape: object, code: object) -> PlainArray:
+    return PlainArray()  # whatever shape is asked for: the state brings the true one
+
+
+def from_buffer(content: object, kind: object, shape: tuple[int, ...], order: str) -> PlainArray:
+    """How Python 3 writes an array with protocol 5."""
+    array = PlainArray()
+    array.__setstate__((1, shape, kind, order == "F", bytes(content) if isinstance(content, bytearray) else content))
+    return array
+
+
+def scalar(kind: object, content: object = None) -> Blank:
+    return Blank()  # lr and model_iter
+
+
+def encode(text: str, encoding: str = "latin1") -> bytes:
+    """How Python 3 writes bytes into a protocol-2 pickle."""
+    return text.encode("latin1")
+
+
+TYPES = {
+    "f2": torch.float16,
+    "f4": torch.float32,
+    "f8": torch.float64,
+    "i4": torch.int32,
+    "i8": torch.int64,
+    "u1": torch.uint8,
+    "b1": torch.bool,
+}
+ADMITTED: dict[str, Any] = {
+    "numpy.ndarray": PlainArray,
+    "numpy.dtype": PlainType,
+    "_codecs.encode": encode,
+    **{f"{module}.multiarray._reconstruct": new_array for module in NUMPY},
+    **{f"{module}.multiarray.scalar": scalar for module in NUMPY},
+    **{f"{module}.numeric._frombuffer": from_buffer for module in NUMPY},
+}
+READERS = {"torch zip": read_torch_zip, "torch legacy": read_torch_legacy, "pickle": read_caffe2}
+
+
+def named_tensors(path: Path, content: Any) -> dict[str, Tensor]:
+    """The dict of weights inside a checkpoint, checked: plain tensors that own all the memory they claim."""
+    if not isinstance(content, dict):
+        raise ConvertError(f"{path}: holds a {type(content).__name__}; expected a dict of weights")
+    content = {text(key): value for key, value in content.items()}
+    holder = next((key for key in WEIGHT_KEYS if isinstance(content.get(key), dict)), None)
+    inner = content if holder is None else {text(key): value for key, value in content[holder].items()}
+    tensors = {key: as_tensor(value) for key, value in inner.items()}
+    found = {key: value for key, value in tensors.items() if value is not None}
+    if not found:
+        raise ConvertError(f"{path}: no weights under {', '.join(WEIGHT_KEYS)}; its keys are {shown(content)}")
+    total = 0
+    for key, value in found.items():
+        size = value.numel() * value.element_size()
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise ConvertError(f"{path}: {key!r} is no plain tensor (layout {value.layout}, device {value.device})")
+        if size > value.untyped_storage().nbytes():  # an expanded view: small in the file, huge in memory
+            raise ConvertError(f"{path}: {key!r} claims {size} bytes and has {value.untyped_storage().nbytes()}")
+        total += size
+    check_size(path, total)
+    return found
+
+
+def as_tensor(value: Any) -> Tensor | None:
+    """The tensor of an entry; None for entries that hold something else (counters, names)."""
+    if isinstance(value, PlainArray):
+        return value.tensor
+    return value.detach() if isinstance(value, Tensor) else None
+
+
+def text(key: Any) -> str:
+    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+
+
+def shown(content: dict[str, Any]) -> str:
+    names = list(content)[:8]
+    return ", ".join(map(repr, names)) + (f" and {len(content) - 8} more" if len(content) > 8 else "")

@@ -1,0 +1,104 @@
+"""A file that describes its network brings it along, and is refused under another name."""
+
+import pytest
+import torch
+
+from slowfast_hub.models import VideoModel
+from slowfast_hub.spec import ClipSpec, SlowFastArch
+from slowfast_hub.zoo.create import create_model
+from slowfast_hub.zoo.describe import Description, from_json, read_header, to_header, to_json
+from slowfast_hub.zoo.load import LoadError
+from slowfast_hub.zoo.save import save_tensors
+
+CLIP = ClipSpec(frames=16, stride=3, fps=None, short_side=96, crop=96, mean=(0.5, 0.5, 0.5))
+LABELS = ("run", "walk", 'say "no"')
+
+
+@pytest.fixture
+def trained(tmp_path) -> tuple[VideoModel, str]:
+    """A small network that differs from its row in everything that matters, and its file."""
+    torch.manual_seed(0)
+    model = create_model(
+        "slowfast_r50_4x16",
+        depth=14,
+        width=8,
+        num_classes=3,
+        alpha=4,
+        slow_rule="strided",
+        pool="window_probs",
+        activation="sigmoid",
+        clip=CLIP,
+        nonlocal_at=((), (0,), (), ()),
+    )
+    described = Description("slowfast_r50_4x16", model.arch, LABELS, {"license": "MIT"})
+    path = save_tensors(model.state_dict(), tmp_path / "w.safetensors", metadata=to_header(described))
+    return model, str(path)
+
+
+def test_file_rebuilds_its_network_clip_slow_rule_and_labels(trained):
+    model, path = trained
+    again = create_model("slowfast_r50_4x16", checkpoint_path=path)
+    assert again.arch == model.arch
+    assert again.labels == LABELS
+    clips = torch.randn(1, 3, 16, 64, 64)
+    assert torch.equal(again(clips), model(clips))
+
+
+def test_changes_and_other_classes_still_apply(trained):
+    _, path = trained
+    other = create_model("slowfast_r50_4x16", checkpoint_path=path, num_classes=7, dropout=0.0)
+    assert other.get_classifier().out_features == 7
+    assert other.get_classifier().weight.detach().std() == pytest.approx(
+        0.01, rel=0.2
+    )  # fresh, and not on the meta device
+    assert other.labels == ()
+    assert other.arch.dropout == 0.0
+    assert other.arch.clip == CLIP
+
+
+def test_file_of_another_row_is_refused_by_name(trained):
+    _, path = trained
+    with pytest.raises(ValueError, match=r"is a slowfast_r50_4x16, not a slow_r50_8x8"):
+        create_model("slow_r50_8x8", checkpoint_path=path)
+
+
+def test_description_survives_json(trained):
+    model, _ = trained
+    described = Description("slowfast_r50_4x16.mine", model.arch, LABELS, {"url": "https://a"})
+    assert from_json(to_json(described)) == described
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"family": "ViT"}, "family is one of SlowFast, ResNet3D; got 'ViT'"),
+        ({"labels": ["a"]}, "has 400 classes and 1 labels"),
+        ({"arch": {"depth": 51}}, "depth must be one of"),
+        ({"arch": {"colour": 1}}, "SlowFast has no field colour: written by a newer slowfast_hub"),
+        ({"arch": {"clip": {"frames": "many"}}}, "frames must be a whole number"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_header_that_describes_no_network_is_a_load_error(tmp_path, change: dict, says: str):
+    import json
+
+    record = to_json(Description("slowfast_r50_4x16", SlowFastArch())) | change
+    path = save_tensors(
+        {"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"slowfast_hub": json.dumps(record)}
+    )
+    with pytest.raises(LoadError, match=says):
+        read_header(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"name": 1}'])
+def test_header_of_nonsense_is_a_load_error(tmp_path, text: str):
+    path = save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"slowfast_hub": text})
+    with pytest.raises(LoadError, match="does not describe a network"):
+        read_header(path)
+
+
+def test_names_of_the_hub_and_of_folders_are_sources(trained, tmp_path):
+    with pytest.raises(ValueError, match="write 'hf-hub:org/name' or 'local-dir:org/name'"):
+        create_model("org/name")
+    with pytest.raises(ValueError, match="two sources of weights"):
+        create_model(f"local-dir:{tmp_path}", checkpoint_path=trained[1])

@@ -1,0 +1,33 @@
+"""A file of weights is written whole or not at all."""
+
+import pytest
+import torch
+
+from slowfast_hub.zoo.load import read_metadata, read_safetensors
+from slowfast_hub.zoo.save import save_tensors
+
+
+def test_tensors_of_any_layout_and_the_text_of_the_header_come_back(tmp_path):
+    strided = torch.arange(24.0).reshape(1, 2, 3, 2, 2).to(memory_format=torch.channels_last_3d)
+    path = save_tensors({"a": strided}, tmp_path / "made" / "w.safetensors", metadata={"b": "c"})
+    assert torch.equal(read_safetensors(path)["a"], strided)
+    assert read_metadata(path) == {"b": "c"}
+
+
+def test_the_same_tensors_make_the_same_bytes(tmp_path):
+    first, second = (
+        save_tensors({"b": torch.zeros(2), "a": torch.ones(1)}, tmp_path / name, metadata={"slowfast_hub": "{}"})
+        for name in ("first", "second")
+    )
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_nothing_is_left_where_weights_cannot_be_written(tmp_path, monkeypatch):
+    def full_disk(tensors, path, metadata):
+        path.write_bytes(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={})
+    assert list(tmp_path.iterdir()) == []
