@@ -1,4 +1,4 @@
-"""torch.hub entries: one per registered name, and `predictor`.
+"""torch.hub entries: one per registered name, `predictor`, and `transform`.
 
     torch.hub.load("OWNER/REPO", "slowfast_r50_8x8", pretrained=False, num_classes=10, trust_repo=True)
 
@@ -92,6 +92,21 @@ def predictor(name: str = _registry.DEFAULT_MODEL, views: str = "centre", device
         predict("examples/clip.mp4").top(5)  # [{"label": ..., "score": ...}, ...]
     """
     return _package.Predictor(name, views=views, device=device)
+
+
+def transform(name: str = _registry.DEFAULT_MODEL) -> _Any:
+    """The transform that belongs to a network: frames as decoded in, a clip for it out.
+
+    Input: frames (T, H, W, 3) uint8 RGB. Output: a clip (3, T, S, S), float, resized, cropped and normalised.
+
+    name: a network, `row`, or one of its files of weights, `row.tag`; their recipes may differ.
+
+    Example:
+        clip = torch.hub.load(repo, "transform", "slowfast_r50_8x8.fair_k400")(frames)
+        logits = model(clip[None])
+    """
+    arch = _registry.find_arch(name.partition(".")[0])
+    return _package.EvalTransform(_manifest.find_weights(name).clip if "." in name else arch.clip)
 
 
 for _name in _registry.list_models():

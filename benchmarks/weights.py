@@ -37,8 +37,12 @@ def measured(imports, work):
     exec(work, globals())
     print(time.perf_counter() - begin, status("VmHWM") - before)
 """
-OURS = "import torch, safetensors.torch; from slowfast_hub.models import build; from slowfast_hub.zoo.registry import ARCHS; "
-OURS += "from slowfast_hub.zoo.load import load_weights; "
+OURS = """
+import torch, safetensors.torch
+from slowfast_hub.models import build
+from slowfast_hub.zoo.load import load_weights
+from slowfast_hub.zoo.registry import ARCHS
+"""
 WORK = {
     "convert": (
         "from slowfast_hub.zoo.convert import convert_file; import safetensors.torch",
@@ -90,7 +94,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    processor = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), "?")
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown processor")
     print(f"{date.today()}, {processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
           f"Python {platform.python_version()}")  # fmt: skip
     for row in ("slowfast_r50_8x8", "slowfast_r101_8x8"):

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -47,11 +48,16 @@ def hubconf() -> ModuleType:
 
 def test_entries_are_the_registered_names_and_predictor(hubconf: ModuleType):
     entries = [name for name in dir(hubconf) if callable(getattr(hubconf, name)) and not name.startswith("_")]
-    assert sorted(entries) == sorted([*ARCHS, "predictor"])
+    assert sorted(entries) == sorted([*ARCHS, "predictor", "transform"])
 
 
 def test_everything_else_has_a_leading_underscore(hubconf: ModuleType):
-    assert {name for name in vars(hubconf) if not name.startswith("_")} == {*ARCHS, "predictor", "dependencies"}
+    assert {name for name in vars(hubconf) if not name.startswith("_")} == {
+        *ARCHS,
+        "predictor",
+        "transform",
+        "dependencies",
+    }
 
 
 @pytest.mark.parametrize("name", ARCHS)
@@ -77,6 +83,16 @@ def test_help_gives_the_reported_figures_with_views_and_source(hubconf: ModuleTy
         "slowfast_r50_8x8.fair_k400: top-1 77, top-5 92.6 on kinetics400, views 10x3 at 256 px (PySlowFast at 287ec007"
     )
     assert line in hubconf.slowfast_r50_8x8.__doc__
+
+
+def test_transform_is_that_of_the_row_or_of_its_file():
+    frames = torch.full((8, 300, 400, 3), 255, dtype=torch.uint8)
+    load = partial(torch.hub.load, str(REPO), "transform", source="local")
+    row, file = load("slow_r50_8x8")(frames), load("slow_r50_8x8.gluon_k400")(frames)
+    assert row.shape == (3, 8, 256, 256)
+    assert file.shape == (3, 8, 224, 224)
+    assert row.max() == pytest.approx((1 - 0.45) / 0.225)
+    assert file[0].max() == pytest.approx((1 - 0.485) / 0.229)
 
 
 def test_pretrained_takes_a_tag():
