@@ -6,11 +6,12 @@ import torch
 
 import slowfast_hub as sf
 from slowfast_hub.models import build
-from slowfast_hub.predict.predictor import run_views, stream_clips
+from slowfast_hub.predict.predictor import Predictor, run_views, stream_clips
 from slowfast_hub.predict.views import plan_views
 from slowfast_hub.spec import ClipSpec, SlowFastArch, VideoError
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import ArrayReader, open_video, read_frames
+from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
 CLIP = Path(__file__).parents[2] / "examples" / "clip.mp4"
@@ -143,3 +144,29 @@ def test_held_out_interactions_of_another_scene_are_recognised_as_the_card_says(
 def test_a_predictor_is_checked_when_it_is_built(wrong):
     with pytest.raises(ValueError, match=r"'centre', 'paper'|batch_size|did you mean"):
         sf.Predictor(**wrong)
+
+
+def test_a_network_of_ones_own_answers_with_its_labels_or_with_numbers():
+    model = create_model("slowfast_r14_4x16_w16", num_classes=2)
+    frames = torch.zeros(40, 48, 64, 3, dtype=torch.uint8)
+    assert {row["label"] for row in Predictor(model)(frames).top(2)} == {"class 0", "class 1"}
+    model.labels = ("left", "right")
+    answer = Predictor(model)(frames)
+    assert answer.labels == ("left", "right")
+    assert answer.model == "SlowFast"
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "says"),
+    [
+        ("slow_r50_4x16", {"in_chans": 2}, "sees optical flow, not pictures"),
+        ("slowfast_r50_4x16", {"fast_input": "flow"}, "sees optical flow, not pictures"),
+        ("slow_det_r50_4x16", {}, "is a detector: it needs boxes"),
+        ("slow_r50_4x16", {"num_classes": 0}, r"has no classifier \(num_classes=0\)"),
+    ],
+)
+def test_networks_that_do_not_classify_pictures_are_refused(row: str, changes: dict, says: str):
+    with torch.device("meta"):
+        model = create_model(row, **changes)
+    with pytest.raises(ValueError, match=says):
+        Predictor(model, device="meta")

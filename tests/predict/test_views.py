@@ -52,3 +52,10 @@ def test_every_view_lies_in_the_file_and_later_clips_start_no_earlier(frames, fp
     assert 0 <= int(indices.min()) <= int(indices.max()) < frames
     assert (indices.diff(dim=0) >= 0).all()
     assert (indices.diff(dim=1) >= 0).all()
+
+
+def test_a_clip_of_segments_is_the_whole_video_whatever_views_says():
+    spec = ClipSpec(frames=4, sampling="segments")
+    plan = plan_views(VideoInfo("v", 100, 30, 400, 300), spec, "paper")
+    assert plan.indices.shape == (1, 4)
+    assert plan.num_views == 3

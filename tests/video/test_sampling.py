@@ -142,3 +142,43 @@ def test_random_start_leaves_room_for_the_clip_and_follows_its_generator(seed):
     draws = [random_start(video(300, 30), SPEC, torch.Generator().manual_seed(seed)) for _ in range(2)]
     assert draws[0] == draws[1]
     assert 0 <= draws[0] <= 236
+
+
+SEGMENTS = ClipSpec(frames=32, stride=2, sampling="segments")
+
+
+def test_segments_take_the_middle_of_each_equal_part_of_the_video():
+    """PySlowFast ssv2.py: 65 frames in 32 parts of 2: edges 0 2 4 .. 64, middles 1 3 5 .. 63."""
+    assert clip_indices(video(65, 30), SEGMENTS, start=0).tolist() == list(range(1, 64, 2))
+
+
+def test_segments_round_half_to_even_as_numpy_does():
+    """11 frames in 4 parts of 2.5: edges 0 2.5 5 7.5 10 -> 0 2 5 8 10, middles 1 3 6 9."""
+    spec = ClipSpec(frames=4, sampling="segments")
+    assert clip_indices(video(11, 30), spec, start=0).tolist() == [1, 3, 6, 9]
+
+
+def test_segments_are_counted_on_the_clock():
+    """12 fps on a 30 fps clock: tick 2.5 k is frame k, as ffmpeg's -r 30 repeats frames."""
+    spec = ClipSpec(frames=4, fps=30, sampling="segments")
+    assert clip_indices(video(12, 12), spec, start=0).tolist() == [1, 4, 7, 10]  # ticks 3 10 18 25 of 30
+    assert clip_indices(video(12, 12), ClipSpec(frames=4, fps=None, sampling="segments"), start=0).tolist() == [
+        1,
+        4,
+        7,
+        9,
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_segments_of_a_short_video_repeat_frames(count: int):
+    indices = clip_indices(video(count, 30), SEGMENTS, start=0)
+    assert len(indices) == 32
+    assert indices.min() >= 0
+    assert indices.max() < count
+
+
+def test_segments_start_nowhere_else():
+    assert uniform_starts(video(300, 30), SEGMENTS, 3) == [0, 0, 0]
+    with pytest.raises(ValueError, match="sees the whole video and starts nowhere else"):
+        start_at(video(300, 30), SEGMENTS, 1.0)
