@@ -29,7 +29,7 @@ from slowfast_hub.zoo.fetch import weights_path
 from slowfast_hub.zoo.load import LoadError, load_weights
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import ARCHS, find_arch, override, weights_info
-from slowfast_hub.zoo.save import save_tensors
+from slowfast_hub.zoo.save import save_tensors, whole_file
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 WRITTEN = f"save_pretrained and push_to_hub write {CONFIG} and one {WEIGHTS}; pickles and sharded files are not opened"
@@ -273,16 +273,11 @@ def write_folder(model: VideoModel, description: Description, card: str | None, 
     # torch.compile puts its own name before every key
     tensors = {key.removeprefix("_orig_mod."): value for key, value in model.state_dict().items()}
     save_tensors(tensors, path / WEIGHTS, metadata=to_header(description))
-    write_text(path / CONFIG, config)
-    if card is not None:
-        write_text(path / CARD, card)
+    for name, text in ((CONFIG, config), (CARD, card)):
+        if text is not None:
+            with whole_file(path / name) as partial:
+                partial.write_text(text, encoding="utf-8")
     return path
-
-
-def write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def upload(

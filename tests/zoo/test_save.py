@@ -31,3 +31,9 @@ def test_nothing_is_left_where_weights_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    (tmp_path / "w.safetensors").mkdir()
+    with pytest.raises(FileExistsError, match="is there and is no file"):
+        save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={})

@@ -19,7 +19,7 @@ from slowfast_hub.zoo.convert.infer import COUNTER, differences, expected_shapes
 from slowfast_hub.zoo.convert.rename import Renamed, rename
 from slowfast_hub.zoo.describe import Description, read_header, to_header
 from slowfast_hub.zoo.load import read_safetensors, shorten
-from slowfast_hub.zoo.save import save_tensors
+from slowfast_hub.zoo.save import save_tensors, whole_file
 
 __all__ = ["ConvertError", "ConvertReport", "Converted", "convert", "convert_file", "export_pytorchvideo"]
 
@@ -136,7 +136,8 @@ def export_pytorchvideo(source: str | Path, target: str | Path, *, arch: str | N
         made = convert(checkpoint, arch=arch)
         described, tensors = made.description, made.tensors
     mapping = {key: to_pytorchvideo(key, described.arch) for key in tensors}
-    torch.save({"model_state": {mapping[key]: value for key, value in tensors.items()}}, target)
+    with whole_file(target) as partial:
+        torch.save({"model_state": {mapping[key]: value for key, value in tensors.items()}}, partial)
     pairs = tuple((key, theirs) for key, theirs in mapping.items())
     return ConvertReport("slowfast_hub", described.name, pairs, (), ())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,7 +54,9 @@ def find_network(found: Renamed, asked: str | None = None) -> Candidate:
         if fitting:
             break
     if len(fitting) == 1:
-        return fitting[0]
+        (network,) = fitting
+        # A file is a published one when that is said; to have its network is not to be it.
+        return network if asked == network.name else replace(network, name=network.name.partition(".")[0])
     if not fitting:
         raise ConvertError(why_not(found, asked))
     rows = sorted({candidate.name.partition(".")[0] for candidate in fitting})
@@ -172,6 +175,7 @@ def nonlocal_places(tensors: dict[str, Tensor], path: str) -> tuple[tuple[int, .
     return tuple(tuple(sorted(int(match[2]) for match in keys if match and match[1] == stage)) for stage in "2345")
 
 
+@lru_cache(maxsize=256)
 def expected_shapes(arch: Arch) -> dict[str, Size]:
     with torch.device("meta"):
         return {key: value.shape for key, value in build(arch).state_dict().items()}
@@ -182,23 +186,21 @@ def fits(found: Renamed, arch: Arch) -> bool:
     expected = expected_shapes(arch)
     needed = {key for key in expected if not key.endswith(COUNTER)}
     given = {key for key in found.tensors if not key.endswith(COUNTER)}
-    return needed == given and all(
-        without_ones(found.tensors[key].shape) == without_ones(expected[key]) for key in given
-    )
+    return needed == given and all(same_shape(found.tensors[key].shape, expected[key]) for key in given)
 
 
-def without_ones(shape: Size) -> list[int]:
-    return [size for size in shape if size != 1]
+def same_shape(first: Size, second: Size) -> bool:
+    """Equal, or with axes of size 1 more or fewer: 2-D convolutions, fully connected layers stored as convolutions."""
+    if len(first) == len(second):
+        return first == second
+    return [size for size in first if size != 1] == [size for size in second if size != 1]
 
 
 def different(candidates: list[Candidate]) -> list[Candidate]:
-    """One candidate for each network: files that differ in their training alone are one, and then it is a row's."""
-    made: dict[tuple[str, str], Candidate] = {}
+    """One candidate for each network: files that differ in their training alone are one."""
+    made: dict[tuple[str, Arch], Candidate] = {}
     for candidate in candidates:
-        made.setdefault((candidate.name.partition(".")[0], repr(candidate.arch)), candidate)
-    if len(made) == 1 and len(candidates) > 1:
-        (only,) = made.values()
-        return [replace(only, name=only.name.partition(".")[0])]
+        made.setdefault((candidate.name.partition(".")[0], candidate.arch), candidate)
     return list(made.values())
 
 
@@ -224,7 +226,7 @@ def differences(found: Renamed, arch: Arch) -> list[str]:
         theirs = found.sources.get(key) or found.layout.theirs(found.names, key)
         if key not in found.tensors and not key.endswith(COUNTER):
             lines.append(f"missing {theirs!r} (here {key!r})")
-        elif key in found.tensors and without_ones(found.tensors[key].shape) != without_ones(shape):
+        elif key in found.tensors and not same_shape(found.tensors[key].shape, shape):
             lines.append(f"{theirs!r} (here {key!r}) is {tuple(found.tensors[key].shape)}, expected {tuple(shape)}")
     lines += [f"unknown {found.sources[key]!r} (here {key!r})" for key in found.tensors if key not in expected]
     return lines

@@ -92,6 +92,8 @@ def recognise(names: list[str]) -> tuple[Layout, Names]:
     most, _, layout, table = max(known, key=lambda row: row[:2])
     # Half of them: fewer is a coincidence (every ResNet has a layer1), and the message below is the better one.
     if 2 * most < len(names):
+        if any(name.startswith(("slow.stem.", "pathway.stem.")) for name in names):
+            raise ConvertError("these are this package's own names: there is nothing to convert")
         raise ConvertError(
             f"names of no layout known here ({', '.join(LAYOUTS)}); the first are {', '.join(map(repr, names[:5]))}"
         )

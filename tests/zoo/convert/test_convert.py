@@ -143,6 +143,20 @@ def test_another_shape_is_named_with_both():
 
 
 @pytest.mark.usefixtures("_small")
+def test_axes_of_size_1_in_other_places_are_another_shape():
+    given = theirs(filled(SLOWFAST), "pyslowfast", table=0)
+    key = "s1.pathway0_stem.conv.weight"
+    given[key] = given[key].permute(0, 1, 3, 4, 2)
+    with pytest.raises(ConvertError, match=r"is \(8, 3, 7, 7, 1\), expected \(8, 3, 1, 7, 7\)"):
+        convert(given, arch="slowfast_r14_4x16")
+
+
+def test_a_file_in_our_own_names_needs_no_conversion():
+    with pytest.raises(ConvertError, match="own names: there is nothing to convert"):
+        convert(filled(SLOWFAST))
+
+
+@pytest.mark.usefixtures("_small")
 def test_two_names_for_one_tensor_are_refused():
     given = theirs(filled(SLOWFAST), "pyslowfast", table=0)
     with pytest.raises(ConvertError, match="one tensor without their wrappers"):
@@ -274,7 +288,7 @@ def test_caffe2_file_of_the_published_network_gives_the_same_tensors(shared: Pat
     blobs["pred_w"] = blobs["pred_w"].reshape(400, 2304, 1, 1, 1)
     made = convert(blobs)
     assert made.report.layout == "caffe2"
-    assert made.report.name.startswith("slowfast_r50_4x16")
+    assert made.report.name == "slowfast_r50_4x16"
     assert made.description.arch.pool == "window_probs"
     assert len(made.report.dropped) == 3
     names = {blob: name for name, blob in record["caffe2_blobs"].items()}
