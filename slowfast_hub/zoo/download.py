@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import re
 import shutil
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -43,6 +45,7 @@ SLOW_BYTES_S = 1000.0  # ... that counts as no progress when it is lower
 PAUSE_S = 1.0  # before the second try; doubled by every further one in vain
 MAX_PAUSE_S = 60.0  # also where the server asks for more
 CHUNK_BYTES = 2**20
+TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its variables
 JITTER = random.Random()  # its own: a user's seeded numbers stay as they are
 
 REDIRECTED = (301, 302, 303, 307, 308)
@@ -284,9 +287,10 @@ def chunks(answer: HTTPResponse) -> Iterator[bytes]:
 
 def progress(path: Path, have: int, total: int | None) -> AbstractContextManager[Any]:
     """A bar on stderr where that is a terminal; HF_HUB_DISABLE_PROGRESS_BARS switches it off."""
-    from huggingface_hub.utils import tqdm
+    from torch.hub import tqdm  # tqdm, or torch's stand-in where there is none
 
-    return tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=path.stem, disable=None, delay=0.5)
+    hidden = not sys.stderr.isatty() or os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in TRUE
+    return tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=path.stem, disable=hidden, delay=0.5)
 
 
 def refuse_web_page(url: str, path: Path) -> None:

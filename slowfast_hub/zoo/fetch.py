@@ -34,7 +34,7 @@ from slowfast_hub.zoo.cache import (
     write_json,
 )
 from slowfast_hub.zoo.describe import read_header
-from slowfast_hub.zoo.download import AddressError, FetchError, check_url, forget, log
+from slowfast_hub.zoo.download import TRUE, AddressError, FetchError, check_url, forget, log
 from slowfast_hub.zoo.download import download as download_file
 
 __all__ = ["FetchError", "cache_dir", "cached", "download", "mirror", "verify", "weights_path"]
@@ -257,7 +257,7 @@ def check_original(url: str, info: WeightsInfo, entry: Entry, sha256: str, trust
 def offline() -> bool:
     """As huggingface_hub reads it."""
     chosen = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return chosen.upper() in ("1", "ON", "YES", "TRUE")
+    return chosen.upper() in TRUE
 
 
 def offline_advice(info: WeightsInfo, entry: Entry) -> str:
