@@ -66,7 +66,8 @@ def _entry(name: str) -> _Callable[..., _Any]:
     made for T = {clip.frames} frames, every {clip.stride} at {clip.fps:g} fps, of {clip.crop} x {clip.crop} px.
     Output {"(N, num_classes) logits, a row for each box" if arch.roi else "(B, num_classes) logits"}.
 
-    pretrained: load published weights; True for the first of these, a tag such as "fair_k400" for that one:
+    pretrained: load published weights; True for the first of these, a tag such as "fair_k400" for that one. A file
+        brings a recipe and classes of its own: model.arch.clip, model.labels, and the entry `transform`.
 {lines}
     num_classes: {arch.num_classes} when left out; another number makes a new classifier, 0 gives pooled features.
     changes: checkpoint_path (a safetensors file), or fields of the row such as dropout=0.0; unknown: TypeError.
@@ -99,14 +100,15 @@ def transform(name: str = _registry.DEFAULT_MODEL) -> _Any:
 
     Input: frames (T, H, W, 3) uint8 RGB. Output: a clip (3, T, S, S), float, resized, cropped and normalised.
 
-    name: a network, `row`, or one of its files of weights, `row.tag`; their recipes may differ.
+    name: one of the files of weights, `row.tag`, or `row` for the one that pretrained=True loads: recipes differ.
 
     Example:
         clip = torch.hub.load(repo, "transform", "slowfast_r50_8x8.fair_k400")(frames)
         logits = model(clip[None])
     """
     arch = _registry.find_arch(name.partition(".")[0])
-    return _package.EvalTransform(_manifest.find_weights(name).clip if "." in name else arch.clip)
+    known = "." in name or any(info.arch == name for info in _manifest.WEIGHTS().values())
+    return _package.EvalTransform(_manifest.find_weights(name).clip if known else arch.clip)
 
 
 for _name in _registry.list_models():

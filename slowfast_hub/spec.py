@@ -5,6 +5,7 @@ Frozen dataclasses only; each checks itself, so an object that exists is a possi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -48,6 +49,9 @@ class VideoError(ValueError):
         return type(self), (self.source, self.reason)
 
 
+LARGEST = 1_000_000  # of any count or size
+
+
 def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
@@ -59,8 +63,10 @@ def at_least(name: str, value: float, least: float) -> None:
 
 
 def whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+    if value > LARGEST:  # a description may come from anyone
+        raise ValueError(f"{name} may be at most {LARGEST}; got {value!r}")
 
 
 def sized(name: str, value: object, length: int, meaning: str) -> None:
@@ -158,6 +164,8 @@ class Arch:
         if any(not 0 <= count <= most for count, most in zip(limit, blocks)):
             raise ValueError(f"temporal_blocks is four counts up to {blocks} at depth {self.depth}; got {limit}")
         sized("nonlocal_at", self.nonlocal_at, 4, "a tuple of block positions for each of res2..res5")
+        if not all(isinstance(places, tuple) for places in self.nonlocal_at):
+            raise ValueError(f"nonlocal_at is four tuples of block positions; got {self.nonlocal_at}")
         if not any(self.nonlocal_at):
             for name in NONLOCAL_DETAILS:
                 if getattr(self, name) != getattr(Arch, name):
@@ -248,8 +256,9 @@ class SlowFastArch(Arch):
 
 def check_kernels(name: str, kernels: KernelPattern) -> None:
     sized(name, kernels, 5, "odd sizes of the stem and res2..res5, a tuple each")
-    if any(not stage or any(size < 1 or size % 2 == 0 for size in stage) for stage in kernels):
-        raise ValueError(f"{name} has five tuples (stem, res2..res5) of odd sizes; got {kernels}")
+    for stage in kernels:
+        if not isinstance(stage, tuple) or not stage or any(size % 2 == 0 or not 0 < size < 100 for size in stage):
+            raise ValueError(f"{name} has five tuples (stem, res2..res5) of odd sizes; got {kernels}")
 
 
 @dataclass(frozen=True)
@@ -302,6 +311,12 @@ class Hosted:
     sha256: str | None = None  # None: not yet seen
     bytes: int | None = None
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*\.safetensors", self.file):
+            raise ValueError(f"Hosted.file is the name of a safetensors file, without folders; got {self.file!r}")
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"Hosted.sha256 is 64 hexadecimal digits; got {self.sha256!r}")
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -314,6 +329,15 @@ class Origin:
     layouts: tuple[str, ...] = ()  # names of zoo/convert the file may be in
     digest: str | None = None  # "sha256:701b0f6f": a digest or its first digits, where the project publishes one
     note: str = ""  # what a user of the file should know
+
+    def __post_init__(self) -> None:
+        if not self.source or not self.license:
+            raise ValueError(f"Origin.source and .license must be said; got {self.source!r} and {self.license!r}")
+        for url in (self.url, *self.alternatives):
+            if url is not None and not re.match(r"https?://", url):
+                raise ValueError(f"an address of weights is http or https; got {url!r}")
+        if self.digest is not None and not re.fullmatch(r"(sha256|sha1|md5):[0-9a-f]{8,64}", self.digest):
+            raise ValueError(f"Origin.digest is like sha256:701b0f6f; got {self.digest!r}")
 
 
 @dataclass(frozen=True)
@@ -343,6 +367,12 @@ class WeightsInfo:
     origin: Origin
     reported: Reported | None = None
     measured: dict[str, object] | None = None  # our figures
+
+    def __post_init__(self) -> None:
+        one_of("activation", self.activation, ("softmax", "sigmoid"))
+        whole("num_classes", self.num_classes, 0)
+        if not isinstance(self.labels, str) and len(self.labels) != self.num_classes:
+            raise ValueError(f"{self.name} has {self.num_classes} classes and {len(self.labels)} labels")
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,13 @@ def convert(
     if to not in ways:
         raise usage(ValueError(f"--to is one of {', '.join(ways)}; got {to!r}"))
     try:
+        if arch is not None and "." in arch:
+            weights_info(arch)
+        elif arch is not None:
+            find_arch(arch)
+    except (ValueError, LookupError) as error:
+        raise usage(error) from error
+    try:
         report = ways[to](source, target, arch=arch)
     except (ValueError, LookupError, OSError) as error:
         complain(error)

@@ -58,8 +58,10 @@ def create_model(
             return built(described, weights_path(weights), num_classes, changes)
     if checkpoint_path is not None:
         found = read_header(checkpoint_path)
-        if found is not None and found.name.partition(".")[0] != row:
-            raise ValueError(f"{checkpoint_path} is a {found.name}, not a {row}; create_model({found.name!r}, ...)")
+        if found is not None and found.name not in (name, row) and (tag or found.name.partition(".")[0] != row):
+            raise ValueError(f"{checkpoint_path} is a {found.name}, not a {name}; create_model({found.name!r}, ...)")
+        if found is not None and tag and found.name == row:
+            raise ValueError(f"{checkpoint_path} describes its network itself: create_model({row!r}, ...)")
         if found is None:
             # A file that says nothing has the row's classes, unless others are asked for: then its own are counted.
             classes = arch.num_classes if num_classes is None else num_classes_in(checkpoint_path)

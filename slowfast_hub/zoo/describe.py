@@ -89,5 +89,5 @@ def read_header(path: str | Path) -> Description | None:
         return None
     try:
         return from_json(json.loads(text))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise LoadError(f"{path}: its header does not describe a network: {error}") from error

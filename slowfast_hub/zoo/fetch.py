@@ -40,6 +40,7 @@ from slowfast_hub.zoo.download import download as download_file
 __all__ = ["FetchError", "cache_dir", "cached", "download", "mirror", "verify", "weights_path"]
 
 INDEX = "mirror.json"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def download(info: WeightsInfo, *, force: bool = False, trust_new: bool = False)
     return (
         embedded(info)
         or from_cache(info, entry, again)
-        or from_mirror(info, entry, again)
+        or from_mirror(info, entry, again, trust_new)
         or from_hub(info, again)
         or from_origin(info, entry, again, trust_new)
     )
@@ -103,16 +104,21 @@ def from_cache(info: WeightsInfo, entry: Entry, again: bool) -> Path | None:
 
 def adopt(info: WeightsInfo, entry: Entry) -> None:
     """Give a receipt to a file without one: somebody put it there by hand, as `offline_advice` says."""
-    described = read_header(entry.weights)
-    if described is not None and described.name != info.name:
-        raise FetchError(f"{entry.weights} holds {described.name}; delete it, or rename it")
+    check_name(entry.weights, info, "delete it, or rename it")
     check_file(entry.weights, info.hosted.sha256, info.hosted.bytes, f"delete it, or: {redo(info.name)}")
     entry.install(entry.weights, source="put there by hand")
     if info.hosted.sha256 is None:
         log.warning("%s: taken as it is; its SHA-256 is checked from now on", entry.weights)
 
 
-def from_mirror(info: WeightsInfo, entry: Entry, again: bool) -> Path | None:
+def check_name(path: Path, info: WeightsInfo, advice: str) -> None:
+    """FetchError when the header of a file names another one."""
+    described = read_header(path)
+    if described is not None and described.name != info.name:
+        raise FetchError(f"{path} holds {described.name}, not {info.name}. Not used; {advice}")
+
+
+def from_mirror(info: WeightsInfo, entry: Entry, again: bool, trust_new: bool) -> Path | None:
     """From the folder or address in SLOWFAST_HUB_MIRROR; None when there is none or it does not list the name."""
     place = mirror_place()
     if place is None or (isinstance(place, str) and offline()):
@@ -133,6 +139,15 @@ def from_mirror(info: WeightsInfo, entry: Entry, again: bool) -> Path | None:
             raise FetchError(f"{place / file} is listed in {place / INDEX}, but is not there; fill the mirror again")
         sha256, size = listed
         check_file(made, info.hosted.sha256 or sha256, size, f"fill the mirror {place} again")
+        check_name(made, info, f"fill the mirror {place} again")
+        receipt = entry.read_receipt()
+        if receipt is not None and not receipt.fits(sha256) and not trust_new and info.hosted.sha256 is None:
+            raise FetchError(
+                f"{place}/{file} has the SHA-256 {sha256}, the file known here has {receipt.sha256}. If the new one is "
+                f"right: slowfast-hub weights download {info.name} --trust-new"
+            )
+        if receipt is None and info.hosted.sha256 is None:
+            log.warning("%s: no hash of %s is published; trusted on first use: %s", info.name, place, sha256)
         entry.install(made, source=f"{place}/{file}")
     return entry.weights
 
@@ -145,6 +160,10 @@ def mirror_place() -> str | Path | None:
     if place.startswith("file://"):
         return Path(url2pathname(urlsplit(place).path))
     check_url(place)
+    if not place.startswith("https://") and urlsplit(place).hostname not in LOOPBACK:
+        raise FetchError(
+            f"SLOWFAST_HUB_MIRROR={place}: a mirror is a folder or https; http only on this machine itself"
+        )
     return place.rstrip("/")
 
 

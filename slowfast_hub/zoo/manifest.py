@@ -15,7 +15,7 @@ PACKAGE = files("slowfast_hub")
 
 @cache
 def WEIGHTS() -> dict[str, WeightsInfo]:
-    """Every record, by `row.tag`; the first of a row is its default."""
+    """Every record, by `row.tag`; the first of a row is its default. ValueError or TypeError for an impossible one."""
     records = json.loads((PACKAGE / "zoo" / "manifest.json").read_text(encoding="utf-8"))
     return {name: record_from_json(name, record) for name, record in records.items()}
 
@@ -24,7 +24,12 @@ def record_from_json(name: str, record: dict[str, Any]) -> WeightsInfo:
     """One record, checked by its dataclasses: an unknown or missing field is a TypeError."""
     parts = {"clip": ClipSpec, "hosted": Hosted, "origin": Origin, "reported": Reported}
     made: dict[str, Any] = {field: plain(value, parts.get(field)) for field, value in record.items()}
-    return WeightsInfo(**{**made, "name": name, "changes": fields_from_json(record["changes"])})
+    info = WeightsInfo(**{**made, "name": name, "changes": fields_from_json(record["changes"])})
+    if name.partition(".")[0] != info.arch:
+        raise ValueError(f"the record {name!r} is of another network: {info.arch!r}")
+    if len(labels_of(info)) != info.num_classes:
+        raise ValueError(f"{name} has {info.num_classes} classes and {len(labels_of(info))} labels")
+    return info
 
 
 def find_weights(name: str) -> WeightsInfo:
@@ -48,6 +53,7 @@ def arch_changes(info: WeightsInfo) -> dict[str, Any]:
     return {**info.changes, "num_classes": info.num_classes, "activation": info.activation, "clip": info.clip}
 
 
+@cache
 def read_labels(name: str) -> tuple[str, ...]:
     """The classes of one list in labels/, one per line; the line number is the class index."""
     return tuple((PACKAGE / "labels" / f"{name}.txt").read_text(encoding="utf-8").splitlines())

@@ -27,8 +27,6 @@ from slowfast_hub.spec import (
 )
 from slowfast_hub.zoo.manifest import WEIGHTS, find_weights
 
-NAME = re.compile(r"(slowfast|slow|fast|i3d|c2d)(_nl)?(_det)?_r\d+(r\d+)?_\d+x\d+(_t50)?(_w\d+)?")
-
 R50_TEMPORAL = (3, 4, 6, 3)  # "50_50" of PySlowFast: as many blocks with temporal kernels as R50 has
 NL_R50 = ((), (1, 3), (1, 3, 5), ())  # PySlowFast, NLN configs of R50
 NL_R101 = ((), (), (6, 13, 20), ())  # PySlowFast, NLN_16x8_R101_50_50

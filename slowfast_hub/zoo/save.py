@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():  # to put a file in the place of a device or a folder is never meant
         raise FileExistsError(f"{path} is there and is no file; choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:12]}")  # of its own for each process and thread
     try:
         yield partial
         with partial.open("rb") as file:

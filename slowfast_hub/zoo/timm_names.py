@@ -72,6 +72,8 @@ def timm_entry(name: str) -> Callable[..., VideoModel]:
         for option, value in refused.items():
             if value is not None:
                 raise TypeError(f"{name} does not take timm's {option}; use slowfast_hub.create_model")
+        if isinstance(pretrained_cfg, dict):
+            raise TypeError(f"{name} takes a tag as pretrained_cfg, such as 'fair_k400', and no dict")
         tag = pretrained_cfg if isinstance(pretrained_cfg, str) else getattr(pretrained_cfg, "tag", None)
         full = f"{name}.{tag}" if tag else name
         return create_model(full, pretrained=pretrained, num_classes=num_classes, **changes)

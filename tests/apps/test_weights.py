@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from local_server import LocalServer, file, running_server
+from made_files import made_of
 from typer.testing import CliRunner
 
 from slowfast_hub.apps import weights
@@ -32,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SLOWFAST_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(room, "sleep", lambda seconds: None)
     monkeypatch.setattr(
-        convert, "convert_file", lambda source, target, **told: target.write_bytes(b"made of " + source.read_bytes())
+        convert, "convert_file", lambda source, target, **told: target.write_bytes(made_of(source.read_bytes()))
     )
     return tmp_path / "cache"
 
@@ -67,7 +68,7 @@ def test_list_takes_a_wildcard_and_speaks_json(server):
     assert rows[SLOW] == {
         "name": SLOW,
         "where": "cache",
-        "bytes": len("made of " + SLOW),
+        "bytes": len(made_of(SLOW.encode())),
         "reported": "top-1 74.6 kinetics400",
         "license": "Apache-2.0",
     }
@@ -151,7 +152,7 @@ def test_another_original_needs_trust_new(server, cache):
     command = f"slowfast-hub weights download {SLOW} --trust-new"
     assert command in result.stderr
     assert run(*command.split()[2:]).exit_code == 0
-    assert (cache / f"{SLOW}.safetensors").read_bytes() == b"made of new"
+    assert (cache / f"{SLOW}.safetensors").read_bytes() == made_of(b"new")
 
 
 def test_mirror_serves_another_cache(server, cache, tmp_path, monkeypatch):

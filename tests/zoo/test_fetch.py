@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from hub_server import Hub, running_hub
 from local_server import LocalServer, file, running_server, status
+from made_files import made_of
 from safetensors.torch import save_file
 from torch import ones
 
@@ -34,7 +35,7 @@ from slowfast_hub.zoo.registry import ARCHS
 
 NAME = "slow_r50_8x8.test"
 ORIGINAL = b"original " * 100
-MADE = b"made of " + ORIGINAL
+MADE = made_of(ORIGINAL)
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -91,7 +92,7 @@ def origins(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         if content.startswith(b"bad"):
             raise convert.ConvertError(f"{source}: no checkpoint")
         told.append(origin)
-        target.write_bytes(b"made of " + content)
+        target.write_bytes(made_of(content))
 
     monkeypatch.setattr(convert, "convert_file", convert_file)
     return told
@@ -148,7 +149,7 @@ def test_receipt_says_what_came_from_where_and_when(server, cache):
     assert receipt.pop("version")
     assert receipt == {
         "sha256": sha256(MADE),
-        "bytes": 908,
+        "bytes": len(MADE),
         "source": url,
         "origin_sha256": sha256(ORIGINAL),
         "origin_bytes": 900,
@@ -188,13 +189,16 @@ def test_cache_follows_the_variable_else_torch_hub(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".x", "", "a\\b", "/etc/x", "a\nb", "a:b"])
 def test_name_that_would_leave_the_cache_is_refused(name: str, no_network):
-    with pytest.raises(ValueError, match="cannot be a file name"):
+    with pytest.raises(ValueError, match=r"cannot be a file name|without folders"):
         weights_path(record("https://example.org/a", name=name))
 
 
-def test_hosted_file_that_would_leave_the_package_is_not_looked_for():
-    assert fetch.embedded(record(hosted={"file": "../manifest.json"})) is None
-    assert fetch.embedded(record(hosted={"file": "README.md"})) is not None  # the file itself is there
+@pytest.mark.parametrize(
+    "file", ["../manifest.json", "../x.safetensors", "README.md", "a/b.safetensors", ".x.safetensors"]
+)
+def test_hosted_file_that_would_leave_its_folder_is_no_record(file: str):
+    with pytest.raises(ValueError, match="the name of a safetensors file, without folders"):
+        record(hosted={"file": file})
 
 
 # ---- which file it is
@@ -240,11 +244,11 @@ def test_another_file_than_at_first_use_is_refused_until_it_is_trusted_on_purpos
     for part in (sha256(ORIGINAL), sha256(other), f"slowfast-hub weights download {NAME} --trust-new"):
         assert part in str(raised.value)
     assert names_in(cache) == [f"{NAME}.json"]
-    assert download(info, trust_new=True).read_bytes() == b"made of " + other
+    assert download(info, trust_new=True).read_bytes() == made_of(other)
     assert receipt_in(cache)["origin_sha256"] == sha256(other)
     assert receipt_in(cache)["first_seen"] >= first_seen
     assert caplog.records[-1].getMessage().endswith(sha256(other))
-    assert download(info, force=True).read_bytes() == b"made of " + other
+    assert download(info, force=True).read_bytes() == made_of(other)
 
 
 def test_refused_download_leaves_the_old_entry_as_it_is(server, cache):
@@ -281,7 +285,7 @@ def test_file_replaced_while_it_is_hashed_is_no_change(server, cache, monkeypatc
         return true_hash(path)
 
     monkeypatch.setattr(cache_room, "sha256_of", replaced_first)
-    assert weights_path(info).read_bytes() == b"made of other"
+    assert weights_path(info).read_bytes() == made_of(b"other")
 
 
 def test_receipt_that_is_none_is_named(server, cache):
@@ -526,7 +530,7 @@ def test_wrong_bytes_in_a_mirror_are_refused(filled, cache, monkeypatch):
     with pytest.raises(FetchError, match=rf"expected is {sha256(MADE)}. Not used; fill the mirror"):
         weights_path(info)
     (folder / f"{NAME}.safetensors").write_bytes(MADE + b"?")
-    with pytest.raises(FetchError, match=r"has 909 bytes, expected are 908"):
+    with pytest.raises(FetchError, match=r"has 979 bytes, expected are 978"):
         weights_path(info)
     (folder / f"{NAME}.safetensors").unlink()
     with pytest.raises(FetchError, match=r"is listed in .*mirror.json, but is not there"):
@@ -613,7 +617,9 @@ def test_file_put_there_by_hand_is_taken_and_bound(cache, no_network, caplog):
 
 def test_wrong_file_put_there_by_hand_is_refused(cache, no_network):
     put(cache, name="slow_r50_8x8.other")
-    with pytest.raises(FetchError, match=r"holds slow_r50_8x8.other; delete it, or rename it"):
+    with pytest.raises(
+        FetchError, match=r"holds slow_r50_8x8.other, not slow_r50_8x8.test. Not used; delete it, or rename it"
+    ):
         weights_path(record("https://example.org/a.pth"))
     put(cache)
     with pytest.raises(FetchError, match=f"expected is {'0' * 64}"):
@@ -700,7 +706,7 @@ def test_hosted_file_comes_from_the_hub_into_its_own_cache_and_is_checked(hub, r
     )
     assert "has 700 bytes, expected are 7." in answers["wrong size"]
     assert f"{NAME} cannot be had from the Hugging Face Hub (org/zoo): " in answers["missing"]
-    assert answers["origin"] == MADE.decode()
+    assert answers["origin"] == "made of " + ORIGINAL.decode()
     assert f"expected are {len(content)}" in answers["changed"]
     assert answers["repaired"] == content.decode()
 
@@ -730,7 +736,7 @@ def test_two_processes_that_ask_at_once_download_once(running, tmp_path):
         one.start()
     for one in both:
         one.join()
-    assert [answers[one][0] for one in "01"] == [MADE.decode() + "\n"] * 2
+    assert [answers[one][0] for one in "01"] == ["made of " + ORIGINAL.decode() + "\n"] * 2
     assert len(running.seen) == 1
     said = [answers[one][1] for one in "01"]
     assert sum("waiting for another process" in text for text in said) == 1

@@ -1,5 +1,6 @@
 """Names: their grammar, how a network is made of one, and what is said when that cannot be."""
 
+import re
 import subprocess
 import sys
 
@@ -13,8 +14,10 @@ from slowfast_hub.zoo import registry
 from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.load import LoadError
 from slowfast_hub.zoo.manifest import WEIGHTS
-from slowfast_hub.zoo.registry import ARCHS, NAME, list_models, register_model, weights_info
+from slowfast_hub.zoo.registry import ARCHS, list_models, register_model, weights_info
 
+# The grammar of names: family, non-local blocks, boxes, depth (of Slow and Fast), T x tau, kernels as R50, width.
+NAME = re.compile(r"(slowfast|slow|fast|i3d|c2d)(_nl)?(_det)?_r\d+(r\d+)?_\d+x\d+(_t50)?(_w\d+)?")
 SMALL = {"depth": 14, "width": 8}
 
 

@@ -6,16 +6,18 @@ here (every tensor filled, every shape equal) -> a file that rebuilds its networ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from slowfast_hub.spec import Arch, ResNet3DArch, SlowFastArch, WeightsInfo
+from slowfast_hub.spec import C2D_KERNELS, Arch, ResNet3DArch, SlowFastArch, WeightsInfo
 from slowfast_hub.zoo.convert import pytorchvideo
-from slowfast_hub.zoo.convert.container import ConvertError, read_checkpoint
+from slowfast_hub.zoo.convert.container import kind_of, read_checkpoint
 from slowfast_hub.zoo.convert.infer import COUNTER, differences, expected_shapes, find_network
+from slowfast_hub.zoo.convert.refusal import ConvertError
 from slowfast_hub.zoo.convert.rename import Renamed, rename
 from slowfast_hub.zoo.describe import Description, read_header, to_header
 from slowfast_hub.zoo.load import read_safetensors, shorten
@@ -62,7 +64,7 @@ def convert(tensors: dict[str, Tensor], *, arch: str | None = None) -> Converted
             network.name,
             mapping,
             found.dropped,
-            (*found.notes, *notes, *filter(None, [network.note])),
+            tuple(filter(None, (*found.notes, *notes, network.note))),
         ),
     )
 
@@ -83,6 +85,8 @@ def filled(found: Renamed, arch: Arch) -> tuple[dict[str, Tensor], tuple[str, ..
         if value.shape != shape:
             value, reshaped = value.reshape(shape), reshaped + 1
         kind = torch.long if key.endswith(COUNTER) else torch.float32
+        if value.is_floating_point() == (kind == torch.long) or value.is_complex():
+            raise ConvertError(f"{found.sources[key]!r} holds {value.dtype}; expected {kind}")
         if value.dtype != kind:
             value, widened = value.to(kind), widened + 1
         made[key] = value
@@ -108,15 +112,26 @@ def convert_file(
     origin: what to say of where it comes from (url, sha256, license).
     Errors: FileNotFoundError, ConvertError; then there is no target.
     """
+    if weights is not None and arch is not None:
+        raise ValueError("weights and arch both say which network it is; pass one of them")
     source = Path(source)
-    try:
-        made = convert(read_checkpoint(source), arch=weights.name if weights is not None else arch)
-    except ConvertError as error:
-        text = str(error)
-        raise error if text.startswith(str(source)) else ConvertError(f"{source}: {text}") from error
+    made = convert_checkpoint(source, weights.name if weights is not None else arch)
+    if weights is not None and made.description.arch.num_classes != weights.num_classes:
+        classes = made.description.arch.num_classes
+        raise ConvertError(f"{source}: {weights.name} has {weights.num_classes} classes; this file has {classes}")
     described = replace(made.description, origin=origin or {})
     save_tensors(made.tensors, target, metadata=to_header(described))
     return made.report
+
+
+def convert_checkpoint(source: Path, arch: str | None) -> Converted:
+    """Open and convert; what else the file holds is in the report, and the file in every error."""
+    checkpoint = read_checkpoint(source)
+    try:
+        made = convert(checkpoint.tensors, arch=arch)
+    except ConvertError as error:
+        raise ConvertError(f"{source}: {error}") from error
+    return replace(made, report=replace(made.report, dropped=(*made.report.dropped, *checkpoint.others)))
 
 
 def export_pytorchvideo(source: str | Path, target: str | Path, *, arch: str | None = None) -> ConvertReport:
@@ -126,14 +141,12 @@ def export_pytorchvideo(source: str | Path, target: str | Path, *, arch: str | N
     Errors: ConvertError where PyTorchVideo has no such network.
     """
     source = Path(source)
-    checkpoint = read_checkpoint(source)
-    if "head.fc.weight" in checkpoint:
-        described = read_header(source)
-        if described is None:
-            raise ConvertError(f"{source}: its header does not say which network it is; convert the original again")
-        tensors = read_safetensors(source)
+    if kind_of(source) == "safetensors" and (header := read_header(source)) is not None:
+        described, tensors = header, read_safetensors(source)
+        if arch is not None and arch not in (described.name, described.name.partition(".")[0]):
+            raise ConvertError(f"{source}: its header says {described.name}, not {arch}")
     else:
-        made = convert(checkpoint, arch=arch)
+        made = convert_checkpoint(source, arch)
         described, tensors = made.description, made.tensors
     mapping = {key: to_pytorchvideo(key, described.arch) for key in tensors}
     with whole_file(target) as partial:
@@ -144,11 +157,10 @@ def export_pytorchvideo(source: str | Path, target: str | Path, *, arch: str | N
 
 def to_pytorchvideo(key: str, arch: Arch) -> str:
     """PyTorchVideo's name of one tensor of a network; ConvertError where it has no such network."""
-    if any(arch.nonlocal_at):
-        raise ConvertError("PyTorchVideo has no network with non-local blocks")
+    problem = next((reason for differs, reason in beyond_pytorchvideo(arch) if differs), None)
+    if problem is not None:
+        raise ConvertError(f"PyTorchVideo has no network {problem}")
     if isinstance(arch, SlowFastArch):
-        if arch.lateral != "tconv" or not arch.lateral_norm:
-            raise ConvertError("PyTorchVideo's lateral connections are convolutions with batch norm; these are not")
         names = pytorchvideo.TWO_PATHWAYS
     else:
         pooled = isinstance(arch, ResNet3DArch) and arch.temporal_pool > 1
@@ -158,3 +170,17 @@ def to_pytorchvideo(key: str, arch: Arch) -> str:
     if key.startswith("head.fc."):
         return key.replace("head.fc.", "detection_head.proj.")
     return "model." + pytorchvideo.LAYOUT.theirs(names, key)
+
+
+def beyond_pytorchvideo(arch: Arch) -> Iterator[tuple[bool, str]]:
+    """What a network may have that none of PyTorchVideo's builders can make, though the names would fit."""
+    yield any(arch.nonlocal_at), "with non-local blocks"
+    yield arch.roi is not None and (arch.roi.time_pool, arch.roi.dilation) != ("mean", 2), f"with {arch.roi}"
+    if isinstance(arch, SlowFastArch):
+        yield arch.lateral != "tconv" or not arch.lateral_norm, "whose lateral connections have no batch norm"
+        yield arch.fast_input not in ("rgb", "flow"), f"whose Fast pathway sees {arch.fast_input}"
+    elif isinstance(arch, ResNet3DArch):
+        yield arch.stem_strides != (1, 1), f"with temporal strides {arch.stem_strides} in the stem"
+        yield arch.stem_padding != 1, "with a pool without padding in the stem"
+        flat = arch.temporal_kernels == C2D_KERNELS and arch.temporal_pool == 1
+        yield flat, "without any temporal kernel and without a pool over time"

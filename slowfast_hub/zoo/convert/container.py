@@ -8,58 +8,44 @@ by an unpickler that knows numpy's arrays of plain numbers and nothing else. Siz
 from __future__ import annotations
 
 import gzip
+import io
 import pickle
-import pickletools
-import struct
 import tarfile
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from slowfast_hub.zoo.load import LoadError, read_safetensors
+from slowfast_hub.zoo.convert.opcodes import check_opcodes
+from slowfast_hub.zoo.convert.refusal import DAMAGED, ConvertError
+from slowfast_hub.zoo.load import read_safetensors
 
 MAX_BYTES = 2 << 30  # of a checkpoint, unpacked; the largest published one has 0.5 GB with its optimizer
 MAX_PICKLE = 64 << 20  # of the pickle inside a torch.save file; real ones have 0.1 MB
-MAX_OPCODES = 2_000_000
+LEGACY_PICKLES = 5  # magic number, protocol, machine, weights, order of storages; then come the raw storages
 # Keys that hold the weights, in the order they are looked for.
 WEIGHT_KEYS = ("model_state", "state_dict", "blobs", "ema_state_dict", "model", "model_state_dict")
 
-# What the readers of torch and the standard library raise for bytes that end too early or make no sense.
-DAMAGED = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save before 1.6
 
 
-class ConvertError(LoadError):
-    """A checkpoint that cannot be opened safely, or whose tensors do not fit."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: its weights under its own names, on the CPU, and what else there was."""
+
+    tensors: dict[str, Tensor]
+    others: tuple[tuple[str, str], ...] = ()  # (name, what it is) of entries that are no weights
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint under the names it has for them, on the CPU.
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """The weights of a checkpoint: of torch.save files, Caffe2 pickles and safetensors, bare or in gzip or tar.
 
-    Understands torch.save files, Caffe2 pickles and safetensors, bare or inside gzip or tar.
     Errors: FileNotFoundError; ConvertError for anything else, hostile files included.
     """
     path = Path(path)
@@ -69,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         check_size(path, file.stat().st_size)
         kind = kind_of(file)
         if kind == "safetensors":
-            return read_safetensors(file)
+            return Checkpoint(read_safetensors(file))
         content = READERS[kind](file) if kind in READERS else refuse(path, kind)
         return named_tensors(path, content)
 
@@ -157,21 +143,33 @@ def copy_limited(path: Path, stream: Any, target: Path) -> None:
 def read_torch_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+            check_entries(path, archive)
+    except ConvertError:
+        raise
     except DAMAGED as error:
         raise ConvertError(f"{path}: a damaged or incomplete torch.save file ({error}); download it again") from error
+    return torch_load(path, mmap=True)
+
+
+def check_entries(path: Path, archive: zipfile.ZipFile) -> None:
+    """What the zip file says of itself, and the instructions of the pickles in it."""
+    entries = archive.infolist()
+    check_size(path, sum(entry.file_size for entry in entries))
     for entry in entries:
         if entry.filename.startswith(("/", "\\")) or ".." in Path(entry.filename).parts:
             raise ConvertError(f"{path}: an entry called {entry.filename!r} points outside of the file")
         if entry.compress_type != zipfile.ZIP_STORED:  # torch.save never compresses; a bomb does
             raise ConvertError(f"{path}: the entry {entry.filename!r} is compressed, as torch.save never does")
-        if entry.filename.endswith(".pkl") and entry.file_size > MAX_PICKLE:
-            raise ConvertError(f"{path}: a pickle of {entry.file_size} bytes; real ones are far smaller")
-    check_size(path, sum(entry.file_size for entry in entries))
-    return torch_load(path, mmap=True)
+        if entry.filename.endswith(".pkl"):
+            if entry.file_size > MAX_PICKLE:
+                raise ConvertError(f"{path}: a pickle of {entry.file_size} bytes; real ones are far smaller")
+            check_opcodes(path, io.BytesIO(archive.read(entry)))
 
 
 def read_torch_legacy(path: Path) -> Any:
+    with path.open("rb") as file:
+        for _ in range(LEGACY_PICKLES):
+            check_opcodes(path, file)
     return torch_load(path, mmap=False)
 
 
@@ -217,23 +215,14 @@ NUMPY = ("numpy.core", "numpy._core")
 def read_caffe2(path: Path) -> Any:
     """A Python-2 pickle of a dict of numpy arrays (PySlowFast, c2_model_loading.py)."""
     with path.open("rb") as file:
+        check_opcodes(path, file)
+        file.seek(0)
         try:
-            check_opcodes(path, file)
-            file.seek(0)
             return ArrayUnpickler(file, encoding="bytes").load()
         except ConvertError as error:
             raise ConvertError(f"{path}: {error}") from error
         except DAMAGED as error:
             raise ConvertError(f"{path}: a damaged or incomplete pickle ({error})") from error
-
-
-def check_opcodes(path: Path, file: BinaryIO) -> None:
-    """Read the pickle as a list of instructions first: the machine that runs them can be made to take all memory."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if count > MAX_OPCODES:
-            raise ConvertError(f"more than {MAX_OPCODES} pickle instructions; a Caffe2 file has some thousands")
-        if "PUT" in opcode.name and int(argument or 0) > MAX_OPCODES:
-            raise ConvertError(f"a pickle memo of {argument} entries; a Caffe2 file has some thousands")
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -243,16 +232,17 @@ class ArrayUnpickler(pickle.Unpickler):
         text = f"{module}.{name}"
         if text in ADMITTED:
             return ADMITTED[text]
-        raise ConvertError(f"the pickle asks for {text!r}, which is no array; it stays closed")
+        raise ConvertError(f"the pickle asks for {text[:80]!r}, which is no array; it stays closed")
 
 
 class PlainType:
     """numpy.dtype of a pickle, for numbers only."""
 
-    def __init__(self, code: bytes | str, *_: object) -> None:
-        text = code.decode("ascii") if isinstance(code, bytes) else str(code)
-        if text not in TYPES:
-            raise ConvertError(f"an array of type {text!r}; expected numbers: {', '.join(TYPES)}")
+    def __init__(self, code: object, *_: object) -> None:
+        text = code.decode("ascii") if isinstance(code, bytes) else code
+        if not isinstance(text, str) or text not in TYPES:
+            shown = repr(text) if isinstance(text, str) else type(text).__name__
+            raise ConvertError(f"an array of type {shown:.40}; expected numbers: {', '.join(TYPES)}")
         self.torch = TYPES[text]
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -312,18 +302,35 @@ TYPES = {
     "u1": torch.uint8,
     "b1": torch.bool,
 }
+
+
+class Fixed:
+    """A function that a pickle may call and cannot change: BUILD would set the attributes of a plain one."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise ConvertError("the pickle sets the state of something that is no array")
+
+
 ADMITTED: dict[str, Any] = {
     "numpy.ndarray": PlainArray,
     "numpy.dtype": PlainType,
-    "_codecs.encode": encode,
-    **{f"{module}.multiarray._reconstruct": new_array for module in NUMPY},
-    **{f"{module}.multiarray.scalar": scalar for module in NUMPY},
-    **{f"{module}.numeric._frombuffer": from_buffer for module in NUMPY},
+    "_codecs.encode": Fixed(encode),
+    **{f"{module}.multiarray._reconstruct": Fixed(new_array) for module in NUMPY},
+    **{f"{module}.multiarray.scalar": Fixed(scalar) for module in NUMPY},
+    **{f"{module}.numeric._frombuffer": Fixed(from_buffer) for module in NUMPY},
 }
 READERS = {"torch zip": read_torch_zip, "torch legacy": read_torch_legacy, "pickle": read_caffe2}
 
 
-def named_tensors(path: Path, content: Any) -> dict[str, Tensor]:
+def named_tensors(path: Path, content: Any) -> Checkpoint:
     """The dict of weights inside a checkpoint, checked: plain tensors that own all the memory they claim."""
     if not isinstance(content, dict):
         raise ConvertError(f"{path}: holds a {type(content).__name__}; expected a dict of weights")
@@ -334,6 +341,8 @@ def named_tensors(path: Path, content: Any) -> dict[str, Tensor]:
     found = {key: value for key, value in tensors.items() if value is not None}
     if not found:
         raise ConvertError(f"{path}: no weights under {', '.join(WEIGHT_KEYS)}; its keys are {shown(content)}")
+    beside = {} if holder is None else {key: value for key, value in content.items() if key != holder}
+    others = [(key, value) for key, value in (*inner.items(), *beside.items()) if key not in found or key in beside]
     total = 0
     for key, value in found.items():
         size = value.numel() * value.element_size()
@@ -343,7 +352,7 @@ def named_tensors(path: Path, content: Any) -> dict[str, Tensor]:
             raise ConvertError(f"{path}: {key!r} claims {size} bytes and has {value.untyped_storage().nbytes()}")
         total += size
     check_size(path, total)
-    return found
+    return Checkpoint(found, tuple((key, f"no weight: {type(value).__name__}") for key, value in others))
 
 
 def as_tensor(value: Any) -> Tensor | None:
@@ -354,9 +363,12 @@ def as_tensor(value: Any) -> Tensor | None:
 
 
 def text(key: Any) -> str:
-    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+    """A name; what is none is not written out, as it may be of any size."""
+    if isinstance(key, bytes):
+        return key.decode("latin1")
+    return key if isinstance(key, str) else f"({type(key).__name__})"
 
 
 def shown(content: dict[str, Any]) -> str:
-    names = list(content)[:8]
+    names = [f"{name:.60}" for name in list(content)[:8]]
     return ", ".join(map(repr, names)) + (f" and {len(content) - 8} more" if len(content) > 8 else "")

@@ -12,10 +12,11 @@ from torch import Size, Tensor
 
 from slowfast_hub.models import build
 from slowfast_hub.spec import NONLOCAL_DETAILS, STAGE_BLOCKS, Arch, SlowFastArch, WeightsInfo
-from slowfast_hub.zoo.convert.container import ConvertError
 from slowfast_hub.zoo.convert.names import Layout
+from slowfast_hub.zoo.convert.refusal import ConvertError
 from slowfast_hub.zoo.convert.rename import Renamed
 from slowfast_hub.zoo.describe import plain
+from slowfast_hub.zoo.load import shorten
 from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes, labels_of
 from slowfast_hub.zoo.registry import ARCHS, find_arch, override, weights_info
 
@@ -36,32 +37,70 @@ class Candidate:
 def find_network(found: Renamed, asked: str | None = None) -> Candidate:
     """The one network that the tensors fit.
 
-    asked: a row or `row.tag` to choose from or to insist on.
-    The published files of the layout come first, with as many classes, then with another number of them (a network
-    that someone trained on); then the rows of the registry. ConvertError when none or more than one is left.
+    asked: a row, with what its project's networks have in common, or the `row.tag` of a published file.
+    Without it, the published files of the layout with as many classes come first, beside their rows; then those with
+    another number of them (a network that someone trained on); then all rows.
+    ConvertError when none is left, or more than one.
     """
-    if asked is not None and "." in asked:
+    rows: list[str] = []
+    if "head.fc.weight" not in found.tensors:
+        theirs = found.layout.theirs(found.names, "head.fc.weight")
+        raise ConvertError(f"missing {theirs!r} (here 'head.fc.weight'): a network without its classifier")
+    if asked is None:
+        rows = likely_rows(found)
+        same = from_records(found, rows, same_classes=True)
+        other = from_records(found, rows, same_classes=False)
+        tiers = [
+            same + from_rows(found, rows_of(same)),
+            other + from_rows(found, rows_of(other)),
+            from_rows(found, rows),
+        ]
+    elif "." in asked:
         tiers = [[published(asked, found)]]
     else:
-        rows = [asked] if asked is not None else likely_rows(found)
-        if asked is not None:
-            find_arch(asked)
-        tiers = [from_records(found, rows, same_classes=True), from_records(found, rows, same_classes=False)]
-        tiers += [from_rows(found, rows, fuse_kernel=False), from_rows(found, rows, fuse_kernel=True)]
+        find_arch(asked)
+        records = [from_records(found, [asked], same_classes=same) for same in (True, False)]
+        tiers = [from_rows(found, [asked]), *records]
+        rows = [asked]
+    tiers.append(from_rows(found, rows, any_lateral=True))
     fitting: list[Candidate] = []
     for tier in tiers:
         fitting = different([candidate for candidate in tier if fits(found, candidate.arch)])
         if fitting:
             break
-    if len(fitting) == 1:
-        (network,) = fitting
-        # A file is a published one when that is said; to have its network is not to be it.
-        return network if asked == network.name else replace(network, name=network.name.partition(".")[0])
     if not fitting:
         raise ConvertError(why_not(found, asked))
-    rows = sorted({candidate.name.partition(".")[0] for candidate in fitting})
-    names = rows if len(rows) > 1 else [candidate.name for candidate in fitting]
-    raise ConvertError(f"the names and shapes fit {' and '.join(names)}; say which: --arch {names[0]}")
+    if len(fitting) > 1:
+        names = rows_of(fitting) if len(rows_of(fitting)) > 1 else [candidate.name for candidate in fitting]
+        raise ConvertError(f"the names and shapes fit {' and '.join(names)}; say which: --arch {names[0]}")
+    (network,) = fitting
+    if network.name == asked and "." in asked:
+        return network
+    # A file is a published one when that is said; to have its network is not to be it.
+    return replace(network, name=network.name.partition(".")[0], note=unseen(network))
+
+
+def unseen(network: Candidate) -> str:
+    """What the tensors do not show, and was taken from a record or a row."""
+    arch = network.arch
+    clock = "the file's frames" if arch.clip.fps is None else f"{arch.clip.fps:g} fps"
+    shown: dict[str, object] = {
+        "clip": f"{arch.clip.frames} x {arch.clip.stride} ({arch.clip.sampling}) at {clock}, {arch.clip.crop} px",
+        "activation": arch.activation,
+        "pool": arch.pool,
+    }
+    for name in ("slow_rule", "alpha", "temporal_pool", "stem_strides", "stem_padding"):
+        if hasattr(arch, name):
+            shown[name] = getattr(arch, name)
+    if any(arch.nonlocal_at):
+        shown |= {name: getattr(arch, name) for name in NONLOCAL_DETAILS if name != "nonlocal_out_bias"}
+    if arch.roi is not None:
+        shown = {**shown, "pool": "boxes", "roi": arch.roi}
+    return f"not in the tensors, taken from {network.name}: " + ", ".join(f"{k}={v}" for k, v in shown.items())
+
+
+def rows_of(candidates: list[Candidate]) -> list[str]:
+    return list(dict.fromkeys(candidate.name.partition(".")[0] for candidate in candidates))
 
 
 def likely_rows(found: Renamed) -> list[str]:
@@ -71,15 +110,16 @@ def likely_rows(found: Renamed) -> list[str]:
 
 
 def published(name: str, found: Renamed) -> Candidate:
+    """The network of a published file, with the classes of this one."""
     info = weights_info(name)
     names = {layout.removesuffix("_wrapped") for layout in info.origin.layouts}
     if found.layout.name.removesuffix("_wrapped") not in names:
         raise ConvertError(f"{found.layout.name} tensors; {name} comes as {' or '.join(info.origin.layouts)}")
     arch = override(info.arch, find_arch(info.arch), arch_changes(info))
     classes = classes_in(found)
-    if classes != arch.num_classes:
-        raise ConvertError(f"{name} has {arch.num_classes} classes; this file has {classes}")
-    return Candidate(name, arch, labels_of(info))
+    if classes == info.num_classes:
+        return Candidate(name, arch, labels_of(info))
+    return Candidate(name, replace(arch, num_classes=classes), note=f"{name} has {info.num_classes} classes")
 
 
 def from_records(found: Renamed, rows: list[str], *, same_classes: bool) -> list[Candidate]:
@@ -98,25 +138,38 @@ def from_records(found: Renamed, rows: list[str], *, same_classes: bool) -> list
             # Someone trained it on: the clip cannot be seen in the tensors, nor whether the classes exclude each other.
             like = first.setdefault(info.arch, info)
             guess = replace(arch, num_classes=classes_in(found), clip=like.clip, activation=like.activation)
-            made.append(Candidate(info.name, guess, note=f"clip recipe and activation are taken from {like.name}"))
+            made.append(Candidate(info.name, guess))
     return made
 
 
-def from_rows(found: Renamed, rows: list[str], *, fuse_kernel: bool) -> list[Candidate]:
-    """The rows themselves, with what the layout's networks have in common."""
+def from_rows(found: Renamed, rows: list[str], *, any_lateral: bool = False) -> list[Candidate]:
+    """The rows themselves, with what the layout's networks have in common and the tensors show.
+
+    Where a published file of the row has as many classes, the recipe is its own: clip, activation and labels.
+    any_lateral: also with another size of the lateral kernels than the row's.
+    """
     made = []
     for row in rows:
-        if similar(found, ARCHS[row]):
-            arch = override(row, ARCHS[row], common(found.layout, ARCHS[row]) | seen(found, ARCHS[row], fuse_kernel))
-            made.append(Candidate(row, arch))
+        arch = ARCHS[row]
+        if not similar(found, arch):
+            continue
+        try:
+            arch = override(row, arch, common(found.layout, row) | seen(found, arch, any_lateral))
+        except ValueError:  # a shape that no network has
+            continue
+        like = next((record for record in from_records(found, [row], same_classes=True)), None)
+        if like is not None:
+            arch = replace(arch, clip=like.arch.clip, activation=like.arch.activation)
+        made.append(Candidate(row, arch, like.labels if like is not None else ()))
     return made
 
 
-def common(layout: Layout, arch: Arch) -> dict[str, Any]:
+def common(layout: Layout, row: str) -> dict[str, Any]:
     """The layout's changes that mean something to this row."""
+    arch = ARCHS[row]
     known = {field.name for field in fields(arch)}
     changes: dict[str, Any] = {}
-    for name, value in layout.changes.items():
+    for name, value in {**layout.changes, **layout.of_family.get(row.partition("_")[0], {})}.items():
         if name in NONLOCAL_DETAILS and not any(arch.nonlocal_at):
             continue
         if name in ("clip", "roi"):
@@ -127,16 +180,17 @@ def common(layout: Layout, arch: Arch) -> dict[str, Any]:
     return changes
 
 
-def seen(found: Renamed, arch: Arch, fuse_kernel: bool) -> dict[str, Any]:
-    """What the tensors themselves say."""
+def seen(found: Renamed, arch: Arch, any_lateral: bool) -> dict[str, Any]:
+    """What the tensors themselves say; a tensor that is missing says nothing, and is missed later on."""
     tensors = found.tensors
     changes: dict[str, Any] = {"num_classes": classes_in(found)}
     if isinstance(arch, SlowFastArch):
         changes["lateral_norm"] = "laterals.0.fuse.norm.weight" in tensors
-        if fuse_kernel:
-            changes["fuse_kernel"] = tensors["laterals.0.fuse.conv.weight"].shape[2]
-    else:
-        changes["in_chans"] = tensors["pathway.stem.conv1.conv.weight"].shape[1]
+        lateral = tensors.get("laterals.0.fuse.conv.weight")
+        if any_lateral and lateral is not None and lateral.ndim == 5:
+            changes["fuse_kernel"] = lateral.shape[2]
+    elif (stem := tensors.get("pathway.stem.conv1.conv.weight")) is not None and stem.ndim > 1:
+        changes["in_chans"] = stem.shape[1]
     if any(arch.nonlocal_at):
         blocks = [key for key in tensors if "_nonlocal." in key]
         if not any("theta" in key for key in blocks):
@@ -160,9 +214,13 @@ def similar(found: Renamed, arch: Arch) -> bool:
     if isinstance(arch, SlowFastArch):
         if counts["fast"] != STAGE_BLOCKS[arch.fast_depth or arch.depth] or arch.lateral != "tconv":
             return False
-    elif "fast.stem.conv1.conv.weight" in found.tensors:
+    elif two_pathways(found):
         return False
     return found.roi is None or (arch.roi is not None) == found.roi
+
+
+def two_pathways(found: Renamed) -> bool:
+    return any(key.startswith("fast.") for key in found.tensors)
 
 
 def block_counts(tensors: dict[str, Tensor], path: str) -> tuple[int, ...]:
@@ -208,14 +266,18 @@ def why_not(found: Renamed, asked: str | None) -> str:
     """What keeps the tensors from being the network asked for, or the nearest row."""
     rows = [asked.partition(".")[0]] if asked else [row for row in ARCHS if similar(found, ARCHS[row])]
     if not rows:
-        counts = block_counts(found.tensors, "slow" if "fast.stem.conv1.conv.weight" in found.tensors else "pathway")
+        counts = block_counts(found.tensors, "slow" if two_pathways(found) else "pathway")
         return (
             f"{found.layout.name} tensors of a network that no row of list_models() has: "
             f"{'-'.join(map(str, counts))} blocks, {classes_in(found)} classes"
         )
-    arch = override(rows[0], ARCHS[rows[0]], common(found.layout, ARCHS[rows[0]]))
-    arch = replace(arch, num_classes=classes_in(found))
-    return f"the tensors are not those of {asked or rows[0]}: " + "; ".join(differences(found, arch)[:5])
+    two = two_pathways(found)
+    if isinstance(ARCHS[rows[0]], SlowFastArch) != two:
+        return f"{asked} has {'one pathway' if two else 'two pathways'}, the file has {'two' if two else 'one'}"
+    arch = override(rows[0], ARCHS[rows[0]], common(found.layout, rows[0]) | {"num_classes": classes_in(found)})
+    if asked is not None and "." in asked:
+        arch = published(asked, found).arch
+    return f"the tensors are not those of {asked or rows[0]}: " + shorten(differences(found, arch))
 
 
 def differences(found: Renamed, arch: Arch) -> list[str]:

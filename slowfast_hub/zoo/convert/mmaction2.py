@@ -40,5 +40,7 @@ LAYOUT = Layout(
         "nonlocal_kind": "softmax",
         "nonlocal_pool_at": "after",
         "nonlocal_out_bias": False,
+        "roi": {"grid": 8, "aligned": True, "dilation": 1},
     },
+    of_family={"c2d": {"stem_padding": 0}, "i3d": {"nonlocal_kind": "softmax_unscaled"}},
 )

@@ -124,6 +124,9 @@ class Layout:
     tables: tuple[Names, ...]  # one for each kind of network; the first that knows the most names counts
     drop: tuple[tuple[str, str], ...] = ()  # (regular expression, why such a tensor is left out)
     changes: dict[str, Any] = field(default_factory=dict)  # what all networks of the project differ in from our rows
+    of_family: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # and those of one family: the first word of a row
     split: Callable[[str], tuple[str, str] | None] = split_at_dot  # their name of a tensor to module and our leaf
     join: Callable[[str, str], str] = "{}.{}".format  # and back
     one_head: bool = False  # the classifiers of clips and of boxes have the same name

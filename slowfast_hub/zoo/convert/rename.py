@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from slowfast_hub.zoo.convert import caffe2, gluoncv, mmaction2, pyslowfast, pytorchvideo
-from slowfast_hub.zoo.convert.container import ConvertError
 from slowfast_hub.zoo.convert.names import Layout, Names
+from slowfast_hub.zoo.convert.refusal import ConvertError
 from slowfast_hub.zoo.load import shorten
 
 LAYOUTS: dict[str, Layout] = {
@@ -18,6 +18,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 WRAPPERS = re.compile(r"^(?:(?:module|model|_orig_mod)\.)+")  # of DDP, Lightning and PySlowFast, torch.compile
+WRAPPED = re.compile(r"^(?:(?:module|_orig_mod)\.)*model\.")
 # PySlowFast and MMAction2 train with batch norm over parts of a batch: the whole's statistics lie one module deeper.
 SUB_BATCH_NORM = re.compile(r"bn\.bn\.(?=(?:running_mean|running_var|num_batches_tracked)$)")
 SPLIT_NORM = (r".*\.split_bn\..*", "statistics of parts of a batch, which only training uses")
@@ -38,6 +39,8 @@ class Renamed:
 
 def rename(tensors: dict[str, Tensor]) -> Renamed:
     """Recognise the layout and rename; ConvertError names every tensor that has no place."""
+    if not tensors:
+        raise ConvertError("no tensors at all")
     plain = plain_names(tensors)
     layout, names = recognise(list(plain))
     dropped: list[tuple[str, str]] = []
@@ -58,7 +61,7 @@ def rename(tensors: dict[str, Tensor]) -> Renamed:
     ours_to_value = {ours: tensors[key] for ours, key in sources.items()}
     head = SUB_BATCH_NORM.sub("bn.", WRAPPERS.sub("", sources.get("head.fc.weight", "")))
     roi = None if layout.one_head else head.startswith(("detection_head.", "roi_head."))
-    if layout is pytorchvideo.LAYOUT and not roi and all(key.startswith("model.") for key in sources.values()):
+    if layout is pytorchvideo.LAYOUT and not roi and all(WRAPPED.match(key) for key in sources.values()):
         layout = pytorchvideo.WRAPPED
     notes = mmaction2_head(ours_to_value, roi=roi) if layout.name == "mmaction2" else ()
     return Renamed(layout, names, ours_to_value, sources, tuple(dropped), notes, roi)

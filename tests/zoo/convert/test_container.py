@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from slowfast_hub.zoo.convert import container, convert_file, export_pytorchvideo
-from slowfast_hub.zoo.convert.container import ConvertError, kind_of, read_checkpoint
+from slowfast_hub.zoo.convert.container import kind_of, read_checkpoint
+from slowfast_hub.zoo.convert.refusal import ConvertError
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.bias": torch.ones(2)}
 
@@ -83,7 +84,7 @@ def test_torch_files_open_under_any_name_and_holder(tmp_path: Path, legacy: bool
     content = WEIGHTS if holder is None else {"epoch": 3, "cfg": "TRAIN: {}", holder: WEIGHTS}
     path = saved(tmp_path / "x.pkl", content, _use_new_zipfile_serialization=not legacy)
     assert kind_of(path) == ("torch legacy" if legacy else "torch zip")
-    assert equal(read_checkpoint(path), WEIGHTS)
+    assert equal(read_checkpoint(path).tensors, WEIGHTS)
 
 
 def test_python2_pickle_of_blobs_opens(tmp_path: Path):
@@ -94,7 +95,7 @@ def test_python2_pickle_of_blobs_opens(tmp_path: Path):
     }
     path = written(tmp_path / "x.pkl", python2({"blobs": blobs}))
     assert kind_of(path) == "pickle"
-    read = read_checkpoint(path)
+    read = read_checkpoint(path).tensors
     assert torch.equal(read["conv1_w"], WEIGHTS["a.weight"])
     assert read["x" * 300].dtype == torch.float64
 
@@ -103,7 +104,7 @@ def test_python2_pickle_of_blobs_opens(tmp_path: Path):
 def test_pickles_saved_again_by_python3_open(tmp_path: Path, protocol: int):
     blobs = {"conv1_w": np.arange(6, dtype=np.float32).reshape(2, 3), "lr": np.float32(0.1)}
     path = written(tmp_path / "x.pkl", pickle.dumps({"blobs": blobs}, protocol=protocol))
-    assert torch.equal(read_checkpoint(path)["conv1_w"], WEIGHTS["a.weight"])
+    assert torch.equal(read_checkpoint(path).tensors["conv1_w"], WEIGHTS["a.weight"])
 
 
 def test_gzip_and_tar_are_taken_off(tmp_path: Path):
@@ -112,8 +113,8 @@ def test_gzip_and_tar_are_taken_off(tmp_path: Path):
         archive.add(inner, "../../etc/x.pth")  # the name is never used
     for name, content in (("x.gz", inner.read_bytes()), ("x.tgz", (tmp_path / "x.tar").read_bytes())):
         path = written(tmp_path / name, gzip.compress(content))
-        assert equal(read_checkpoint(path), WEIGHTS)
-    assert equal(read_checkpoint(tmp_path / "x.tar"), WEIGHTS)
+        assert equal(read_checkpoint(path).tensors, WEIGHTS)
+    assert equal(read_checkpoint(tmp_path / "x.tar").tensors, WEIGHTS)
     assert not (tmp_path.parent / "etc").exists()
 
 
@@ -213,7 +214,7 @@ def test_what_training_leaves_beside_the_weights_is_a_blank(
         history.values = np.ones(2)
         path = saved(tmp_path / "x.pth", content | {"message_hub": {"log_scalars": history}})
         monkeypatch.undo()
-    assert equal(read_checkpoint(path), WEIGHTS)
+    assert equal(read_checkpoint(path).tensors, WEIGHTS)
 
 
 def test_zip_entries_that_point_outside_are_refused(tmp_path: Path):
@@ -276,6 +277,56 @@ def test_pickle_memo_that_would_take_all_memory_is_refused_before_it_runs(tmp_pa
         read_checkpoint(written(tmp_path / "x.pkl", content))
 
 
+def nested(depth: int) -> tuple:
+    """A value of `depth` instructions that is two to the power of them when it is hashed or written out."""
+    value: tuple = ()
+    for _ in range(depth):
+        value = (value, value)
+    return value
+
+
+@pytest.mark.parametrize("door", ["zip", "legacy", "pickle"])
+def test_pickle_that_would_never_end_is_refused_before_it_runs(tmp_path: Path, door: str):
+    """Depth 40, made by hand, as pickling it by the module would hash it too."""
+    twice = b"".join(b"h" + bytes([at]) + b"h" + bytes([at]) + b"\x86q" + bytes([at + 1]) for at in range(40))
+    content = b"\x80\x02}(" + b")q\x00" + twice + b"K\x01u."
+    path = tmp_path / "x.pth"
+    if door == "pickle":
+        written(path, content)
+    elif door == "zip":
+        with zipfile.ZipFile(saved(tmp_path / "w.pth", WEIGHTS)) as whole, zipfile.ZipFile(path, "w") as archive:
+            for entry in whole.infolist():
+                archive.writestr(entry.filename, content if entry.filename.endswith("data.pkl") else whole.read(entry))
+    else:
+        whole = saved(tmp_path / "w.pth", WEIGHTS, _use_new_zipfile_serialization=False).read_bytes()
+        third = [at for at in range(len(whole)) if whole.startswith(b"\x80\x02", at)][3]
+        written(path, whole[:third] + content)
+    with pytest.raises(ConvertError, match="values hold one another without end"):
+        read_checkpoint(path)
+
+
+def test_type_of_an_array_is_not_written_out_when_it_is_no_text(tmp_path: Path):
+    content = pickle.dumps(nested(12), protocol=2)[2:-1]
+    hostile = b"\x80\x02cnumpy\ndtype\n(" + content + b"K\x00K\x01tR."
+    with pytest.raises(ConvertError, match="an array of type tuple; expected numbers"):
+        read_checkpoint(written(tmp_path / "x.pkl", hostile))
+
+
+def test_what_a_pickle_may_call_it_cannot_change(tmp_path: Path):
+    content = b"\x80\x02c_codecs\nencode\n}U\x0a__module__U\x02ossb."
+    with pytest.raises(ConvertError, match="sets the state of something that is no array"):
+        read_checkpoint(written(tmp_path / "x.pkl", content))
+
+
+def test_what_is_no_weight_is_told(tmp_path: Path):
+    path = saved(tmp_path / "x.pth", {"epoch": 5, "model_state": {**WEIGHTS, "note": "text"}, "optimizer_state": {}})
+    assert read_checkpoint(path).others == (
+        ("note", "no weight: str"),
+        ("epoch", "no weight: int"),
+        ("optimizer_state", "no weight: dict"),
+    )
+
+
 @pytest.mark.parametrize("kind", ["sparse", "quantized", "none"])
 def test_tensors_that_are_not_plain_are_refused(tmp_path: Path, kind: str):
     if kind == "sparse":
@@ -305,4 +356,4 @@ def test_damaged_files_are_convert_errors_or_open(tmp_path: Path, data: st.DataO
     content = content[:cut] if data.draw(st.booleans()) else content
     path = written(tmp_path / "damaged", bytes(content))
     with contextlib.suppress(ConvertError):  # any other exception fails the test
-        assert all(isinstance(value, Tensor) for value in read_checkpoint(path).values())
+        assert all(isinstance(value, Tensor) for value in read_checkpoint(path).tensors.values())

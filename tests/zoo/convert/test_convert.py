@@ -10,7 +10,7 @@ from golden import read_golden
 from torch import Tensor
 
 from slowfast_hub.models import build
-from slowfast_hub.spec import Arch, SlowFastArch
+from slowfast_hub.spec import Arch, RoISpec, SlowFastArch
 from slowfast_hub.zoo import registry
 from slowfast_hub.zoo.convert import ConvertError, convert, convert_file, export_pytorchvideo, to_pytorchvideo
 from slowfast_hub.zoo.convert.rename import LAYOUTS, rename
@@ -188,7 +188,8 @@ def test_classes_of_ones_own_keep_the_network_and_lose_the_labels():
         "x", arch, arch_changes(weights_info("slowfast_r50_8x8.ptv_k400")) | {"num_classes": 5, "activation": "softmax"}
     )
     assert made.description.labels == ()
-    assert "clip recipe and activation are taken from slowfast_r50_8x8.ptv_k400" in made.report.notes
+    (note,) = made.report.notes
+    assert note.startswith("not in the tensors, taken from slowfast_r50_8x8: clip=32 x 2 (stride) at 30 fps, 256 px")
     assert len(convert(theirs(filled(ARCHS["slowfast_r50_8x8"]), "pytorchvideo", table=0)).description.labels) == 400
 
 
@@ -240,7 +241,7 @@ def test_no_file_is_left_when_it_does_not_fit(tmp_path: Path):
 
 def test_a_file_that_is_not_its_record_is_refused(tmp_path: Path):
     torch.save(theirs(filled(ARCHS["slow_r50_8x8"]), "pyslowfast", table=1), tmp_path / "in.pyth")
-    with pytest.raises(ConvertError, match=r"are not those of slowfast_r50_4x16.fair_k400"):
+    with pytest.raises(ConvertError, match=r"slowfast_r50_4x16.fair_k400 has two pathways, the file has one"):
         convert_file(tmp_path / "in.pyth", tmp_path / "o", weights=weights_info("slowfast_r50_4x16.fair_k400"))
     with pytest.raises(ConvertError, match=r"pyslowfast tensors; slow_r50_8x8.ptv_k400 comes as pytorchvideo"):
         convert_file(tmp_path / "in.pyth", tmp_path / "o", weights=weights_info("slow_r50_8x8.ptv_k400"))
@@ -271,7 +272,12 @@ def test_back_to_pytorchvideo_in_the_names_its_own_networks_have(shared: Path):
     ("row", "changes", "says"),
     [
         ("slow_nl_r50_8x8", {}, "no network with non-local blocks"),
-        ("slowfast_r50_8x8", {"lateral_norm": False}, "convolutions with batch norm"),
+        ("slowfast_r50_8x8", {"lateral_norm": False}, "lateral connections have no batch norm"),
+        ("slowfast_r14_4x16_w16", {}, "Fast pathway sees diff"),
+        ("i3d_r50_32x2", {}, r"temporal strides \(2, 2\) in the stem"),
+        ("c2d_r50_8x8", {"stem_padding": 0}, "without padding in the stem"),
+        ("c2d_r50_8x8", {"temporal_pool": 1}, "without a pool over time"),
+        ("slow_det_r50_8x8", {"roi": RoISpec(grid=8, dilation=1)}, "no network with RoISpec"),
     ],
 )
 def test_what_pytorchvideo_does_not_have_is_refused(row: str, changes: dict, says: str):
@@ -330,3 +336,86 @@ def test_a_file_in_the_layout_of_each_record_would_be_taken(name: str):
         found = rename(given)
         assert found.layout.name == layout_name
         assert fits(found, arch)
+
+
+def test_what_the_tensors_do_not_show_is_asked_where_record_and_row_differ():
+    """PySlowFast's published C2D has no pool over time; its configuration today has one."""
+    given = theirs(filled(ARCHS["c2d_r50_8x8"]), "pyslowfast", table=1)
+    with pytest.raises(ConvertError, match=r"fit c2d_r50_8x8.fair_k400 and c2d_r50_8x8; say which"):
+        convert(given)
+    assert convert(given, arch="c2d_r50_8x8").description.arch.temporal_pool == 2
+    assert convert(given, arch="c2d_r50_8x8.fair_k400").description.arch.temporal_pool == 1
+
+
+def test_a_published_network_with_classes_of_ones_own_is_chosen_by_its_tag():
+    tag = "i3d_nl_r50_32x2.mm_k400_dot"
+    arch = override(tag, ARCHS["i3d_nl_r50_32x2"], arch_changes(weights_info(tag)) | {"num_classes": 5})
+    given = theirs(filled(arch), "mmaction2", table=1)
+    with pytest.raises(ConvertError, match=f"{tag} and i3d_nl_r50_32x2.mm_k400_eg"):
+        convert(given)
+    made = convert(given, arch=tag)
+    assert made.description.arch.nonlocal_kind == "dot_product"
+    assert made.description.labels == ()
+    assert f"{tag} has 400 classes" in made.report.notes
+
+
+def test_eighty_outputs_of_pyslowfast_are_taken_for_a_detector_and_that_is_said():
+    arch = override("x", ARCHS["slowfast_r50_8x8"], {"num_classes": 80})
+    made = convert(theirs(filled(arch), "pyslowfast", table=0))
+    assert made.report.name == "slowfast_det_r50_8x8"
+    assert "roi=RoISpec(grid=7, aligned=True" in made.report.notes[-1]
+    assert convert(theirs(filled(arch), "pyslowfast", table=0), arch="slowfast_r50_8x8").description.arch.roi is None
+
+
+@pytest.mark.parametrize("key", ["laterals.0.fuse.conv.weight", "fast.stem.conv1.conv.weight", "head.fc.weight"])
+@pytest.mark.parametrize("arch", [None, "slowfast_r50_4x16", "slowfast_r50_4x16.fair_k400"])
+def test_a_missing_key_is_named_whatever_was_asked_for(key: str, arch: str | None):
+    ours = filled(ARCHS["slowfast_r50_4x16"])
+    given = theirs({name: value for name, value in ours.items() if name != key}, "pyslowfast", table=0)
+    name = LAYOUTS["pyslowfast"].theirs(LAYOUTS["pyslowfast"].tables[0], key)
+    with pytest.raises(ConvertError, match=rf"{name}' \(here '{key}'\)"):
+        convert(given, arch=arch)
+
+
+def test_lateral_kernels_of_even_size_are_another_shape():
+    given = theirs(filled(ARCHS["slowfast_r50_4x16"]), "pyslowfast", table=0)
+    for stage in "1234":
+        given[f"s{stage}_fuse.conv_f2s.weight"] = given[f"s{stage}_fuse.conv_f2s.weight"][:, :, :4]
+    with pytest.raises(ConvertError, match=r"'s1_fuse.conv_f2s.weight' .* expected \(16, 8, 5, 1, 1\)"):
+        convert(given, arch="slowfast_r50_4x16")
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "pool"),
+    [
+        ("", "window_logits"),
+        ("module.", "window_logits"),
+        ("model.", "window_probs"),
+        ("module.model.", "window_probs"),
+    ],
+)
+def test_pyslowfasts_wrapper_around_pytorchvideo_averages_scores(wrapper: str, pool: str):
+    given = theirs(filled(ARCHS["slowfast_r50_8x8"]), "pytorchvideo", table=0)
+    assert convert({wrapper + key: value for key, value in given.items()}).description.arch.pool == pool
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int32])
+def test_weights_that_are_no_floats_are_refused(kind: torch.dtype):
+    given = theirs(filled(ARCHS["slowfast_r50_4x16"]), "pyslowfast", table=0)
+    given["head.projection.bias"] = given["head.projection.bias"].to(kind)
+    with pytest.raises(ConvertError, match=f"'head.projection.bias' holds {kind}; expected torch.float32"):
+        convert(given, arch="slowfast_r50_4x16")
+
+
+def test_no_tensors_are_said():
+    with pytest.raises(ConvertError, match="no tensors at all"):
+        convert({})
+
+
+def test_arch_that_is_not_the_headers_is_refused(tmp_path: Path):
+    torch.save(theirs(filled(ARCHS["slowfast_r50_4x16"]), "pyslowfast", table=0), tmp_path / "a.pyth")
+    convert_file(tmp_path / "a.pyth", tmp_path / "b.safetensors", arch="slowfast_r50_4x16")
+    with pytest.raises(ConvertError, match="its header says slowfast_r50_4x16, not i3d_r50_8x8"):
+        export_pytorchvideo(tmp_path / "b.safetensors", tmp_path / "c.pyth", arch="i3d_r50_8x8")
+    with pytest.raises(ValueError, match="pass one of them"):
+        convert_file(tmp_path / "a.pyth", tmp_path / "d", arch="x", weights=weights_info("slow_r50_8x8.fair_k400"))
