@@ -76,6 +76,9 @@ def test_description_survives_json(trained):
         ({"arch": {"depth": 51}}, "depth must be one of"),
         ({"arch": {"colour": 1}}, "SlowFast has no field colour: written by a newer slowfast_hub"),
         ({"arch": {"clip": {"frames": "many"}}}, "frames must be a whole number"),
+        ({"arch": {"width": 10**12}}, "width may be at most 1000000"),
+        ({"arch": {"num_classes": True}}, "num_classes must be a whole number"),
+        ({"arch": {"temporal_kernels": [[10**20 + 1], [1], [1], [1], [1]]}}, "odd sizes"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -90,7 +93,7 @@ def test_header_that_describes_no_network_is_a_load_error(tmp_path, change: dict
         read_header(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"name": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"name": 1}', "[" * 100_000], ids=lambda text: text[:9])
 def test_header_of_nonsense_is_a_load_error(tmp_path, text: str):
     path = save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"slowfast_hub": text})
     with pytest.raises(LoadError, match="does not describe a network"):

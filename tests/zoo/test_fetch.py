@@ -561,6 +561,7 @@ def test_nothing_but_hash_and_size_of_the_index_is_used(filled, cache, monkeypat
     ("place", "reason"),
     [
         ("ftp://a/b", "only http and https"),
+        ("http://mirror.example/files", "a mirror is a folder or https; http only on this machine itself"),
         ("https://me:secret@a/b", r"^https://\.\.\.@a: an address with a user or password; refused$"),
     ],
 )
@@ -568,6 +569,33 @@ def test_mirror_at_an_address_that_is_refused(no_network, monkeypatch, place: st
     monkeypatch.setenv("SLOWFAST_HUB_MIRROR", place)
     with pytest.raises(FetchError, match=reason):
         weights_path(record("https://example.org/a.pth"))
+
+
+def test_mirror_that_changed_is_refused_until_it_is_trusted_on_purpose(filled, cache, monkeypatch, caplog):
+    """Trust on first use binds mirrors too, where nobody has published a hash."""
+    folder, info = filled
+    monkeypatch.setenv("SLOWFAST_HUB_MIRROR", str(folder))
+    weights_path(info)
+    assert "trusted on first use" in caplog.text
+    other = made_of(b"other")
+    (folder / f"{NAME}.safetensors").write_bytes(other)
+    (folder / "mirror.json").write_text(json.dumps({NAME: {"sha256": sha256(other), "bytes": len(other)}}))
+    (cache / f"{NAME}.safetensors").unlink()
+    with pytest.raises(FetchError, match=rf"has the SHA-256 {sha256(other)}, the file known here has .*--trust-new"):
+        weights_path(info)
+    assert download(info, trust_new=True).read_bytes() == other
+
+
+def test_file_of_another_name_in_a_mirror_is_refused(filled, cache, monkeypatch):
+    folder, info = filled
+    monkeypatch.setenv("SLOWFAST_HUB_MIRROR", str(folder))
+    content = put(cache, name="slow_r50_8x8.other").read_bytes()
+    shutil.rmtree(cache)
+    (folder / f"{NAME}.safetensors").write_bytes(content)
+    (folder / "mirror.json").write_text(json.dumps({NAME: {"sha256": sha256(content), "bytes": len(content)}}))
+    with pytest.raises(FetchError, match=r"holds slow_r50_8x8.other, not slow_r50_8x8.test"):
+        weights_path(info)
+    assert not (cache / f"{NAME}.safetensors").exists()
 
 
 def test_mirror_keeps_what_is_known_of_the_origin(filled, server, cache, monkeypatch):
