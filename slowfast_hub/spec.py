@@ -69,6 +69,11 @@ def whole(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name} may be at most {LARGEST}; got {value!r}")
 
 
+def yes_or_no(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r}")
+
+
 def sized(name: str, value: object, length: int, meaning: str) -> None:
     if not isinstance(value, tuple) or len(value) != length:
         raise ValueError(f"{name} is a tuple of {length}: {meaning}; got {value!r}")
@@ -94,6 +99,7 @@ class ClipSpec:
             whole(f"ClipSpec.{name}", getattr(self, name), 1)
         one_of("ClipSpec.fit", self.fit, ("cover", "contain"))
         one_of("ClipSpec.sampling", self.sampling, ("stride", "segments"))
+        yes_or_no("ClipSpec.antialias", self.antialias)
         if self.fps is not None and not 0 < self.fps < 1e4:
             raise ValueError(f"ClipSpec.fps must be a positive rate or None; got {self.fps!r}")
         if self.fit == "cover" and self.crop > self.short_side:
@@ -116,6 +122,7 @@ class RoISpec:
     def __post_init__(self) -> None:
         whole("RoISpec.grid", self.grid, 1)
         whole("RoISpec.dilation", self.dilation, 1)
+        yes_or_no("RoISpec.aligned", self.aligned)
         one_of("RoISpec.time_pool", self.time_pool, ("mean", "max"))
 
 
@@ -147,6 +154,8 @@ class Arch:
         one_of("depth", self.depth, tuple(STAGE_BLOCKS))
         one_of("nonlocal_kind", self.nonlocal_kind, NONLOCAL_KINDS)
         one_of("nonlocal_pool_at", self.nonlocal_pool_at, ("before", "after"))
+        yes_or_no("nonlocal_out_bias", self.nonlocal_out_bias)
+        yes_or_no("zero_init_last", self.zero_init_last)
         one_of("pool", self.pool, ("global", "window_logits", "window_probs"))
         one_of("activation", self.activation, ("softmax", "sigmoid"))
         whole("num_classes", self.num_classes, 0)
@@ -223,6 +232,7 @@ class SlowFastArch(Arch):
         one_of("lateral", self.lateral, ("none", "ttoc_sum", "ttoc_cat", "tsample", "tconv"))
         one_of("fast_input", self.fast_input, ("rgb", "gray", "diff", "half", "flow"))
         one_of("slow_rule", self.slow_rule, ("linspace", "strided"))
+        yes_or_no("lateral_norm", self.lateral_norm)
         whole("alpha", self.alpha, 1)
         whole("beta_inv", self.beta_inv, 1)
         whole("fuse_kernel", self.fuse_kernel, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -100,6 +101,8 @@ def list_command(
 ) -> None:
     """The names this package knows."""
     names = list_models(pattern, pretrained=pretrained)
+    if not names:
+        err.print(f"nothing matches {pattern!r}", markup=False, soft_wrap=True)
     if as_json:
         print_json(names)
     else:
@@ -140,18 +143,21 @@ def info(name: Annotated[str, typer.Argument(help="A name of `slowfast-hub list`
     if known is None:
         out.print(f"weights: {', '.join(record['files']) or 'nobody has published any'}", soft_wrap=True)
     else:
-        for field, value in record["weights"].items():
+        for field, value in {**record["weights"], "labels": f"{known.num_classes}, weights show"}.items():
             out.print(f"  {field}: {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A checkpoint of PySlowFast, PyTorchVideo, MMAction2 or GluonCV.")],
+    source: Annotated[
+        Path, typer.Argument(help="A checkpoint of PySlowFast, PyTorchVideo, MMAction2, GluonCV, or ours.")
+    ],
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     arch: Annotated[
         str | None, typer.Option(help="A network or `network.tag`, where names and shapes leave a choice.")
     ] = None,
     to: Annotated[str, typer.Option(help="slowfast_hub (safetensors), or pytorchvideo (.pyth).")] = "slowfast_hub",
+    force: Annotated[bool, typer.Option("--force", help="Replace a target that is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make safetensors of a published checkpoint, safely.  Example: slowfast-hub convert IN.pkl OUT.safetensors"""
@@ -160,6 +166,10 @@ def convert(
     ways = {"slowfast_hub": convert_file, "pytorchvideo": export_pytorchvideo}
     if to not in ways:
         raise usage(ValueError(f"--to is one of {', '.join(ways)}; got {to!r}"))
+    if target.exists() and (not force or target.resolve() == source.resolve()):
+        raise usage(FileExistsError(f"{target} is there already; choose another name, or pass --force"))
+    if to == "slowfast_hub" and target.suffix != ".safetensors":
+        raise usage(ValueError(f"{target} shall hold safetensors: call it {target.with_suffix('.safetensors').name}"))
     try:
         if arch is not None and "." in arch:
             weights_info(arch)
@@ -200,6 +210,7 @@ def doctor(as_json: Json = False) -> None:
         out.print(f"[bold]{topic}[/bold]: {escape(str(value))}", highlight=False, soft_wrap=True)
 
 
+VARIABLES = ("SLOWFAST_HUB_CACHE", "SLOWFAST_HUB_MIRROR", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TORCH_HOME")
 PACKAGES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "av", "numpy", "accelerate")
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "prores", "ffv1", "gif")
 
@@ -225,6 +236,7 @@ def diagnosis() -> dict[str, object]:
         "torch.hub cache": torch.hub.get_dir(),
         "Hugging Face cache": constants.HF_HUB_CACHE,
         "cache of weights": cache_dir(),
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "weights on this disk": [name for name in list_models(pretrained=True) if cached(weights_info(name))],
     }
 

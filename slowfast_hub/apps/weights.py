@@ -15,7 +15,9 @@ from slowfast_hub.zoo.fetch import FetchError
 from slowfast_hub.zoo.manifest import labels_of
 from slowfast_hub.zoo.registry import list_models, weights_info
 
-app = typer.Typer(help="Files of weights: what there is, what lies here, getting, checking, passing on.")
+app = typer.Typer(
+    help="Files of weights: what there is, what lies here, getting, checking, passing on.", no_args_is_help=True
+)
 
 Names = Annotated[list[str], typer.Argument(help="Names of `weights list`; wildcards such as 'slow_*' in quotes.")]
 
@@ -27,6 +29,8 @@ def list_command(
 ) -> None:
     """Every file of weights, where it lies, and what its makers report."""
     rows = [as_row(weights_info(name)) for name in list_models(pattern, pretrained=True)]
+    if not rows:
+        err.print(f"nothing matches {pattern!r}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
         print_json(rows)
         return

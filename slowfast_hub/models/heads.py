@@ -95,8 +95,8 @@ class RoIHead(nn.Module):
         """Features of every box: `(N, num_features)`."""
         from torchvision.ops import roi_align
 
-        if rois.ndim != 2 or rois.shape[1] != 5:
-            raise ValueError(f"rois must be (N, 5): batch index, x1, y1, x2, y2; got {tuple(rois.shape)}")
+        check_rois(rois, len(maps[0]))
+        rois = rois.to(maps[0].dtype)
         flat = [m.mean(2) if self.roi.time_pool == "mean" else m.amax(2) for m in maps]
         cut = roi_align(torch.cat(flat, dim=1), rois, self.roi.grid, self.SCALE, 0, self.roi.aligned)
         return cut.amax((2, 3))
@@ -104,3 +104,20 @@ class RoIHead(nn.Module):
     def forward(self, maps: Sequence[Tensor], rois: Tensor, *, pre_logits: bool = False) -> Tensor:
         features = self.features(maps, rois)
         return features if pre_logits else self.fc(self.dropout(features))
+
+
+def check_rois(rois: Tensor, batch: int) -> None:
+    """RoIAlign itself checks nothing: an index outside of the batch reads memory that is not the batch's."""
+    if not isinstance(rois, Tensor):
+        raise TypeError(f"rois must be one tensor (N, 5) for the whole batch; got {type(rois).__name__}")
+    if rois.ndim != 2 or rois.shape[1] != 5:
+        raise ValueError(f"rois must be (N, 5): batch index, x1, y1, x2, y2; got {tuple(rois.shape)}")
+    if rois.is_meta or torch.compiler.is_compiling():  # no values to look at
+        return
+    if not bool(rois.isfinite().all()):
+        raise ValueError("rois hold NaN or infinity")
+    index = rois[:, 0]
+    if len(index) and not bool(((index >= 0) & (index < batch) & (index == index.round())).all()):
+        raise ValueError(
+            f"the first column of rois is the index in the batch, 0 to {batch - 1}; got {index.tolist()[:5]}"
+        )

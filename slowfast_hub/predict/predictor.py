@@ -16,11 +16,11 @@ from torch import Tensor
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
 from slowfast_hub.predict.views import parse_views, plan_views
-from slowfast_hub.spec import Prediction, ViewPlan, Views, whole
+from slowfast_hub.spec import Arch, Prediction, ViewPlan, Views, whole
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import Reader, Video, open_video
 from slowfast_hub.zoo.create import create_model
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, weights_info
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, find_arch, weights_info
 
 BATCH_SIZE = 4  # views per run of the network
 
@@ -47,13 +47,15 @@ class Predictor:
         self.views = views
         self.batch_size = batch_size
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if isinstance(name, str) and ":" not in name:
+            check_answers_rgb(name, find_arch(name.partition(".")[0]))  # before anything is fetched
         if isinstance(name, str):
             self.name = name if ":" in name else weights_info(name).name
             self.note = DEFAULT_NOTE if name == DEFAULT_MODEL else ""
             model = create_model(self.name, pretrained=":" not in name)
         else:
             self.name, self.note, model = type(name).__name__, "", name
-        check_answers_rgb(self.name, model)
+        check_answers_rgb(self.name, model.arch)
         self.model = model.eval().to(self.device)
         self.labels = model.labels or tuple(f"class {index}" for index in range(model.num_classes))
 
@@ -79,14 +81,13 @@ class Predictor:
         )
 
 
-def check_answers_rgb(name: str, model: VideoModel) -> None:
+def check_answers_rgb(name: str, arch: Arch) -> None:
     """A ValueError for a network that does not answer for a whole clip of pictures."""
-    arch = model.arch
     if arch.roi is not None:
-        raise ValueError(f"{name} is a detector: it needs boxes, create_model({name!r})(clips, rois)")
+        raise ValueError(f"{name} is a detector and needs boxes: call the network itself, model(clips, rois)")
     if arch.in_chans != 3 or getattr(arch, "fast_input", "rgb") == "flow":
-        raise ValueError(f"{name} sees optical flow, not pictures; give create_model({name!r}) clips of flow")
-    if not model.num_classes:
+        raise ValueError(f"{name} sees optical flow, not pictures: call the network itself with clips of flow")
+    if not arch.num_classes:
         raise ValueError(f"{name} has no classifier (num_classes=0)")
 
 

@@ -54,6 +54,8 @@ def normalise(clip: Tensor, spec: ClipSpec) -> Tensor:
 
 
 def check_frames(frames: Tensor) -> None:
+    if not isinstance(frames, Tensor):
+        raise TypeError(f"frames must be a torch tensor, as torch.from_numpy makes one; got {type(frames).__name__}")
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames must be uint8 0..255, as decoded; got {frames.dtype}")
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:

@@ -40,6 +40,10 @@ def create_model(
     Errors: ValueError for unknown names and impossible combinations, TypeError for unknown fields,
     LookupError when there are no weights, FetchError when they cannot be had, LoadError when a file does not fit.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a str, such as 'slowfast_r50_8x8'; got {name!r}")
+    if not isinstance(pretrained, bool):
+        raise TypeError(f"pretrained is True or False, and a tag part of the name: {name}.TAG; got {pretrained!r}")
     source = hub_source(name)
     if source is not None:
         if checkpoint_path is not None:
@@ -50,7 +54,7 @@ def create_model(
     labels: tuple[str, ...] = ()
     if pretrained and checkpoint_path is not None:
         raise ValueError("pretrained=True and checkpoint_path name two sources of weights; pass one of them")
-    if tag or pretrained:
+    if "." in name or pretrained:
         weights = weights_info(name)
         arch, labels = override(row, arch, arch_changes(weights)), labels_of(weights)
         if pretrained:

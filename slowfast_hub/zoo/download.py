@@ -12,6 +12,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import ssl
 import sys
 from collections.abc import Iterator
@@ -167,8 +168,11 @@ def opened(url: str, headers: dict[str, str]) -> HTTPResponse:
                     raise refusal(url, answer) from answer
                 place = redirected(place, answer.headers["Location"] or "")
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: no name of a host
-            if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLCertVerificationError):
                 raise AddressError(f"{url}: its certificate is not trusted here ({error})") from error
+            if isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME:
+                raise AddressError(f"{url}: no such host, or no internet here ({reason.strerror})") from error
             raise Again(f"it cannot be reached ({error or type(error).__name__})") from error
     raise AddressError(f"{url}: more than {REDIRECTS} redirects, the last to {place}")
 

@@ -36,6 +36,7 @@ from slowfast_hub.zoo.cache import (
 from slowfast_hub.zoo.describe import read_header
 from slowfast_hub.zoo.download import TRUE, AddressError, FetchError, check_url, forget, log
 from slowfast_hub.zoo.download import download as download_file
+from slowfast_hub.zoo.load import LoadError
 
 __all__ = ["FetchError", "cache_dir", "cached", "download", "mirror", "verify", "weights_path"]
 
@@ -104,7 +105,7 @@ def from_cache(info: WeightsInfo, entry: Entry, again: bool) -> Path | None:
 
 def adopt(info: WeightsInfo, entry: Entry) -> None:
     """Give a receipt to a file without one: somebody put it there by hand, as `offline_advice` says."""
-    check_name(entry.weights, info, "delete it, or rename it")
+    check_name(entry.weights, info, f"delete it, or convert the original with --arch {info.name}")
     check_file(entry.weights, info.hosted.sha256, info.hosted.bytes, f"delete it, or: {redo(info.name)}")
     entry.install(entry.weights, source="put there by hand")
     if info.hosted.sha256 is None:
@@ -113,7 +114,10 @@ def adopt(info: WeightsInfo, entry: Entry) -> None:
 
 def check_name(path: Path, info: WeightsInfo, advice: str) -> None:
     """FetchError when the header of a file names another one."""
-    described = read_header(path)
+    try:
+        described = read_header(path)
+    except LoadError as error:
+        raise FetchError(f"{error}. Not used; {advice}") from error
     if described is not None and described.name != info.name:
         raise FetchError(f"{path} holds {described.name}, not {info.name}. Not used; {advice}")
 
@@ -228,7 +232,7 @@ def from_origin(info: WeightsInfo, entry: Entry, again: bool, trust_new: bool) -
                 return entry.weights
             except AddressError as error:
                 problems.append(str(error))
-    raise FetchError(f"{info.name} cannot be had: " + "; ".join(problems))
+    raise FetchError(f"{info.name} cannot be had: {'; '.join(problems)}. {by_hand(info, entry)}")
 
 
 def convert_from(url: str, info: WeightsInfo, entry: Entry, made: Path, trust_new: bool) -> None:
@@ -283,8 +287,16 @@ def offline_advice(info: WeightsInfo, entry: Entry) -> str:
     source = info.origin.url or f"https://huggingface.co/{info.hosted.repo}"
     return (
         f"{info.name} ({source}) is not on this disk, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE keeps it from the "
-        f"network. On a connected machine: slowfast-hub weights mirror DIR {info.name}; then set "
-        f"SLOWFAST_HUB_MIRROR=DIR here, or put DIR/{info.name}.safetensors at {entry.weights}"
+        f"network, and from a mirror that is no folder. {by_hand(info, entry)}"
+    )
+
+
+def by_hand(info: WeightsInfo, entry: Entry) -> str:
+    """How the file gets here without this machine's network."""
+    original = f", or convert the original: slowfast-hub convert FILE {entry.weights} --arch {info.name}"
+    return (
+        f"On a connected machine: slowfast-hub weights mirror DIR {info.name}; then set SLOWFAST_HUB_MIRROR=DIR here, "
+        f"or put DIR/{info.name}.safetensors at {entry.weights}" + (original if info.origin.url else "")
     )
 
 

@@ -51,7 +51,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise LoadError(f"{path}: not a safetensors file ({error}); {CONVERT_HINT}") from error
+        raise LoadError(f"{path}: not a whole safetensors file ({error}); {CONVERT_HINT}") from error
 
 
 CONVERT_HINT = "only safetensors are opened: slowfast-hub convert IN OUT makes one of a published checkpoint"
@@ -67,7 +67,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except SafetensorError as error:
-        raise LoadError(f"{path}: not a safetensors file ({error}); {CONVERT_HINT}") from error
+        raise LoadError(f"{path}: not a whole safetensors file ({error}); {CONVERT_HINT}") from error
 
 
 def num_classes_in(source: str | Path) -> int:

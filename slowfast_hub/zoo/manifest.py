@@ -36,9 +36,9 @@ def find_weights(name: str) -> WeightsInfo:
     """The record of one file of weights, by `row.tag` or by row (its default file); LookupError when there is none."""
     if name in WEIGHTS():
         return WEIGHTS()[name]
-    row, _, tag = name.partition(".")
+    row = name.partition(".")[0]
     known = [other for other in WEIGHTS() if other.startswith(row + ".")]
-    if known and not tag:
+    if known and name == row:
         return WEIGHTS()[known[0]]
     if known:
         raise LookupError(f"no weights called {name!r}; {row} has {', '.join(known)}")

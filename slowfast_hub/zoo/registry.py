@@ -11,6 +11,7 @@ import re
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from slowfast_hub.spec import (
@@ -142,6 +143,8 @@ def find_arch(name: str) -> Arch:
         return ARCHS[name]
     near = get_close_matches(name, ARCHS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if Path(name).is_dir():
+        hint = f"a folder is 'local-dir:{name}'; "
     raise ValueError(f"unknown model {name!r}; {hint}list_models() shows all {len(ARCHS)}")
 
 

@@ -19,8 +19,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         raise FileExistsError(f"{path} is there and is no file; choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid4().hex[:12]}")  # of its own for each process and thread
+    partial.touch()
+    mode = partial.stat().st_mode  # as this user makes files; safetensors would make it theirs alone
     try:
         yield partial
+        partial.chmod(mode)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)

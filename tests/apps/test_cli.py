@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import slowfast_hub
 from slowfast_hub.apps.cli import app
+from slowfast_hub.zoo.convert.rename import LAYOUTS
+from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, list_models
 
 CLIP = str(Path(__file__).parents[2] / "examples" / "clip.mp4")
@@ -110,3 +113,65 @@ def test_a_file_name_is_not_markup(tmp_path):
     result = run("classify", str(path))
     assert result.exit_code == 0
     assert "[red]" in result.stdout.replace("\n", "")
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """A checkpoint of the embedded network's size in PySlowFast's names."""
+    layout = LAYOUTS["pyslowfast"]
+    model = create_model("slow_r50_8x8", num_classes=5)
+    path = tmp_path / "x.pyth"
+    torch.save({"model_state": {layout.theirs(layout.tables[1], k): v for k, v in model.state_dict().items()}}, path)
+    return path
+
+
+def test_convert_prints_the_mapping_and_says_what_it_took_for_granted(checkpoint, tmp_path):
+    out = tmp_path / "out.safetensors"
+    result = run("convert", str(checkpoint), str(out), "--arch", "slow_r50_8x8")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "s1.pathway0_stem.conv.weight -> pathway.stem.conv1.conv.weight" in lines
+    assert len(lines) == len(create_model("slow_r50_8x8").state_dict())
+    assert "not in the tensors, taken from slow_r50_8x8: clip=8 x 8 (stride) at 30 fps, 256 px" in result.stderr
+    assert create_model("slow_r50_8x8", checkpoint_path=out).num_classes == 5
+    back = tmp_path / "back.pyth"
+    report = json.loads(run("convert", str(out), str(back), "--to", "pytorchvideo", "--json").stdout)
+    assert ["pathway.stem.conv1.conv.weight", "blocks.0.conv.weight"] in report["mapping"]
+
+
+def test_convert_replaces_nothing_unasked(checkpoint, tmp_path):
+    before = checkpoint.read_bytes()
+    for arguments in ((checkpoint,), (checkpoint, "--force")):
+        result = run("convert", str(checkpoint), *map(str, arguments), "--arch", "slow_r50_8x8")
+        assert result.exit_code == 2
+        assert "is there already" in result.stderr
+    assert checkpoint.read_bytes() == before
+    (tmp_path / "there.safetensors").write_text("x")
+    arguments = ("convert", str(checkpoint), str(tmp_path / "there.safetensors"), "--arch", "slow_r50_8x8")
+    assert run(*arguments).exit_code == 2
+    assert run(*arguments, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("x.pyth", "out.safetensors", "--arch", "slow_r50_8x9"), 2, "did you mean 'slow_r50_8x8'"),
+        (("x.pyth", "out.pth"), 2, "shall hold safetensors: call it out.safetensors"),
+        (("x.pyth", "out.safetensors", "--to", "onnx"), 2, "--to is one of slowfast_hub, pytorchvideo"),
+        (("x.pyth", "out.safetensors"), 1, "fit slow_r50_4x16 and slow_r50_8x8"),
+        (("none.pyth", "out.safetensors"), 1, "no such file"),
+        ((".", "out.safetensors"), 1, "a folder; expected a checkpoint"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+)
+def test_convert_says_what_is_wrong(checkpoint, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(checkpoint.parent)
+    result = run("convert", *arguments)
+    assert result.exit_code == code
+    assert said in result.stderr.replace("\n", " ")
+    assert not (checkpoint.parent / "out.safetensors").exists()
+
+
+def test_doctor_shows_the_variables_that_move_files(monkeypatch):
+    monkeypatch.setenv("SLOWFAST_HUB_MIRROR", "/mirror")
+    assert json.loads(run("doctor", "--json").stdout)["environment"]["SLOWFAST_HUB_MIRROR"] == "/mirror"

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from slowfast_hub.models.heads import ClassHead, mean_score_logits
+from slowfast_hub.models.heads import ClassHead, RoIHead, mean_score_logits
+from slowfast_hub.spec import RoISpec
 
 
 def head(pool: str, activation: str = "softmax", *, num_classes: int = 5, dropout: float = 0.5) -> ClassHead:
@@ -96,3 +97,40 @@ def test_fresh_classifier_is_normal_0_01_with_zero_bias():
     fresh = ClassHead(2304, 400, pool="global", activation="softmax", dropout=0.5).fc
     assert fresh.weight.std().item() == pytest.approx(0.01, rel=0.01)
     assert fresh.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("rois", "error", "says"),
+    [
+        ([[0.0, 1, 1, 9, 9]], TypeError, "one tensor .N, 5. for the whole batch; got list"),
+        (torch.zeros(2, 4), ValueError, r"must be \(N, 5\)"),
+        (torch.tensor([[2.0, 1, 1, 9, 9]]), ValueError, "index in the batch, 0 to 1; got .2.0."),
+        (torch.tensor([[-1.0, 1, 1, 9, 9]]), ValueError, "index in the batch"),
+        (torch.tensor([[0.5, 1, 1, 9, 9]]), ValueError, "index in the batch"),
+        (torch.tensor([[1e6, 1, 1, 9, 9]]), ValueError, "index in the batch"),  # RoIAlign itself would read there
+        (torch.tensor([[0, 1, float("nan"), 9, 9]]), ValueError, "NaN or infinity"),
+    ],
+    ids=lambda value: "" if isinstance(value, type) else None,
+)
+def test_rois_that_are_none_are_refused(rois: object, error: type[Exception], says: str):
+    head = RoIHead(4, 3, RoISpec(), dropout=0.0)
+    with pytest.raises(error, match=says):
+        head([torch.zeros(2, 4, 1, 8, 8)], rois)
+
+
+def test_rois_may_be_whole_numbers_or_none_at_all():
+    head = RoIHead(4, 3, RoISpec(), dropout=0.0).eval()
+    maps = [torch.rand(2, 4, 1, 8, 8)]
+    whole = torch.tensor([[1, 16, 16, 80, 64]])
+    assert torch.equal(head(maps, whole), head(maps, whole.float()))
+    assert head(maps, torch.zeros(0, 5)).shape == (0, 3)
+
+
+def test_a_box_takes_the_maximum_of_its_part_of_the_map():
+    """One hot place at (row 2, column 3) of a stride-16 map: the box over it sees it, the box beside it does not."""
+    head = RoIHead(1, 0, RoISpec(grid=7), dropout=0.0)
+    maps = torch.zeros(1, 1, 4, 8, 8)
+    maps[0, 0, :, 2, 3] = 5.0
+    over, beside = torch.tensor([[0.0, 48, 32, 64, 48]]), torch.tensor([[0.0, 96, 96, 128, 128]])
+    assert head([maps], over).item() > 2.5
+    assert head([maps], beside).item() == 0.0

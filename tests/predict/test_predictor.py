@@ -161,7 +161,7 @@ def test_a_network_of_ones_own_answers_with_its_labels_or_with_numbers():
     [
         ("slow_r50_4x16", {"in_chans": 2}, "sees optical flow, not pictures"),
         ("slowfast_r50_4x16", {"fast_input": "flow"}, "sees optical flow, not pictures"),
-        ("slow_det_r50_4x16", {}, "is a detector: it needs boxes"),
+        ("slow_det_r50_4x16", {}, "is a detector and needs boxes"),
         ("slow_r50_4x16", {"num_classes": 0}, r"has no classifier \(num_classes=0\)"),
     ],
 )
@@ -170,3 +170,9 @@ def test_networks_that_do_not_classify_pictures_are_refused(row: str, changes: d
         model = create_model(row, **changes)
     with pytest.raises(ValueError, match=says):
         Predictor(model, device="meta")
+
+
+def test_a_detector_is_refused_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr("slowfast_hub.zoo.create.weights_path", lambda info: pytest.fail("it was fetched"))
+    with pytest.raises(ValueError, match=r"slow_det_r50_4x16.ptv_ava22 is a detector and needs boxes"):
+        Predictor("slow_det_r50_4x16.ptv_ava22")

@@ -1,5 +1,6 @@
 """The clip that a file of weights expects."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -79,3 +80,8 @@ def test_frames_are_left_unchanged():
 def test_wrong_frames_say_what_was_expected(frames, error, words):
     with pytest.raises(error, match=words):
         EvalTransform(SMALL)(frames)
+
+
+def test_an_array_is_told_how_to_become_a_tensor():
+    with pytest.raises(TypeError, match=r"must be a torch tensor, as torch.from_numpy makes one; got ndarray"):
+        EvalTransform(ClipSpec())(np.zeros((4, 8, 8, 3), np.uint8))

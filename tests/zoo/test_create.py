@@ -105,3 +105,30 @@ def test_names_of_the_hub_and_of_folders_are_sources(trained, tmp_path):
         create_model("org/name")
     with pytest.raises(ValueError, match="two sources of weights"):
         create_model(f"local-dir:{tmp_path}", checkpoint_path=trained[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"name": None}, TypeError, "a name is a str"),
+        ({"name": "slowfast_r50_8x8", "pretrained": "fair_k400"}, TypeError, "slowfast_r50_8x8.TAG; got 'fair_k400'"),
+        ({"name": "slowfast_r50_8x8."}, LookupError, "no weights called 'slowfast_r50_8x8.'"),
+        ({"name": "slowfast_r50_8x8", "lateral_norm": "yes"}, ValueError, "lateral_norm must be True or False"),
+    ],
+    ids=str,
+)
+def test_arguments_of_another_kind_are_refused(arguments: dict, error: type[Exception], says: str):
+    with pytest.raises(error, match=says):
+        create_model(**arguments)
+
+
+def test_a_tag_beside_a_file_that_describes_itself_is_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match="describes its network itself"):
+        create_model("slowfast_r50_4x16.fair_k400", checkpoint_path=trained[1])
+
+
+def test_a_folder_in_the_place_of_a_name_is_pointed_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net").mkdir()
+    with pytest.raises(ValueError, match="a folder is 'local-dir:net'"):
+        create_model("net")

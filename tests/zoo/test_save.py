@@ -1,5 +1,7 @@
 """A file of weights is written whole or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -37,3 +39,19 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     (tmp_path / "w.safetensors").mkdir()
     with pytest.raises(FileExistsError, match="is there and is no file"):
         save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={})
+
+
+def test_files_have_the_mode_of_every_other_file_of_this_user(tmp_path):
+    (tmp_path / "plain").touch()
+    path = save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={})
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path):
+    def write(value: int) -> None:
+        save_tensors({"a": torch.full((1000,), float(value))}, tmp_path / "w.safetensors", metadata={})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(40)))
+    assert len(read_safetensors(tmp_path / "w.safetensors")["a"].unique()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]

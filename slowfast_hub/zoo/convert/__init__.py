@@ -75,7 +75,7 @@ def filled(found: Renamed, arch: Arch) -> tuple[dict[str, Tensor], tuple[str, ..
     if problems:
         raise ConvertError(shorten(problems))
     made: dict[str, Tensor] = {}
-    counters = reshaped = widened = 0
+    counters = reshaped = widened = broken = 0
     for key, shape in expected_shapes(arch).items():
         value = found.tensors.get(key)
         if value is None:  # Caffe2 does not count batches, and nothing but training with momentum=None asks
@@ -90,9 +90,11 @@ def filled(found: Renamed, arch: Arch) -> tuple[dict[str, Tensor], tuple[str, ..
         if value.dtype != kind:
             value, widened = value.to(kind), widened + 1
         made[key] = value
+        broken += not bool(value.isfinite().all())
     counted = (
         (counters, "batch counters that the file does not have are 0"),
         (reshaped, "tensors had axes of size 1 more or fewer and were reshaped"),
+        (broken, "tensors hold NaN or infinity"),
         (widened, "tensors of another type became float32 (counters int64)"),
     )
     return made, tuple(f"{count} {what}" for count, what in counted if count)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -50,7 +51,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
+        raise FileNotFoundError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; expected a checkpoint")
     with unwrapped(path) as file:
         check_size(path, file.stat().st_size)
         kind = kind_of(file)
@@ -180,7 +181,8 @@ def torch_load(path: Path, *, mmap: bool) -> Any:
         with torch.serialization.safe_globals([*blanks, *numpy_blanks()]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else "it does something that weights need not"
         raise ConvertError(
             f"{path}: it holds more than weights, and opening that could run code, so it stays closed ({reason}). "
             "Where you trust it, save its weights alone: torch.save(torch.load(..., weights_only=False)[...], ...)"

@@ -77,7 +77,10 @@ def find_network(found: Renamed, asked: str | None = None) -> Candidate:
     if network.name == asked and "." in asked:
         return network
     # A file is a published one when that is said; to have its network is not to be it.
-    return replace(network, name=network.name.partition(".")[0], note=unseen(network))
+    row = network.name.partition(".")[0]
+    usually, here = (getattr(arch, "fuse_kernel", None) for arch in (ARCHS[row], network.arch))
+    lateral = f"lateral kernels of {here}, where {row} has {usually}; " if here != usually else ""
+    return replace(network, name=row, note=lateral + unseen(network))
 
 
 def unseen(network: Candidate) -> str:
@@ -271,13 +274,20 @@ def why_not(found: Renamed, asked: str | None) -> str:
             f"{found.layout.name} tensors of a network that no row of list_models() has: "
             f"{'-'.join(map(str, counts))} blocks, {classes_in(found)} classes"
         )
+    if asked is None:  # the nearest one
+        rows = sorted(rows, key=lambda row: len(differences(found, usual(found, row))))
     two = two_pathways(found)
     if isinstance(ARCHS[rows[0]], SlowFastArch) != two:
         return f"{asked} has {'one pathway' if two else 'two pathways'}, the file has {'two' if two else 'one'}"
-    arch = override(rows[0], ARCHS[rows[0]], common(found.layout, rows[0]) | {"num_classes": classes_in(found)})
+    arch = usual(found, rows[0])
     if asked is not None and "." in asked:
         arch = published(asked, found).arch
     return f"the tensors are not those of {asked or rows[0]}: " + shorten(differences(found, arch))
+
+
+def usual(found: Renamed, row: str) -> Arch:
+    """The project's form of a row, with the classes of the file."""
+    return override(row, ARCHS[row], common(found.layout, row) | {"num_classes": classes_in(found)})
 
 
 def differences(found: Renamed, arch: Arch) -> list[str]:
