@@ -173,7 +173,7 @@ class Arch:
         if any(not 0 <= count <= most for count, most in zip(limit, blocks)):
             raise ValueError(f"temporal_blocks is four counts up to {blocks} at depth {self.depth}; got {limit}")
         sized("nonlocal_at", self.nonlocal_at, 4, "a tuple of block positions for each of res2..res5")
-        if not all(isinstance(places, tuple) for places in self.nonlocal_at):
+        if not all(isinstance(places, tuple) and all(type(at) is int for at in places) for places in self.nonlocal_at):
             raise ValueError(f"nonlocal_at is four tuples of block positions; got {self.nonlocal_at}")
         if not any(self.nonlocal_at):
             for name in NONLOCAL_DETAILS:
@@ -267,7 +267,8 @@ class SlowFastArch(Arch):
 def check_kernels(name: str, kernels: KernelPattern) -> None:
     sized(name, kernels, 5, "odd sizes of the stem and res2..res5, a tuple each")
     for stage in kernels:
-        if not isinstance(stage, tuple) or not stage or any(size % 2 == 0 or not 0 < size < 100 for size in stage):
+        whole_sizes = isinstance(stage, tuple) and stage and all(type(size) is int for size in stage)
+        if not whole_sizes or any(size % 2 == 0 or not 0 < size < 100 for size in stage):
             raise ValueError(f"{name} has five tuples (stem, res2..res5) of odd sizes; got {kernels}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from slowfast_hub.models.heads import ClassHead, RoIHead
@@ -63,7 +64,8 @@ class Classifier(nn.Module):
         """A new head for `num_classes`; 0 makes the network give pooled features `(B, num_features)`."""
         self.arch, self.labels = replace(self.arch, num_classes=num_classes), ()
         like = next(self.parameters())
-        self.head.reset(num_classes)
+        with torch.device(like.device):
+            self.head.reset(num_classes)
         self.head.to(like.device, like.dtype)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

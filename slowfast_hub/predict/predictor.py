@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from slowfast_hub.models import VideoModel
+from slowfast_hub.models import ResNet3D, SlowFast, VideoModel
 from slowfast_hub.predict.aggregate import aggregate
 from slowfast_hub.predict.views import parse_views, plan_views
 from slowfast_hub.spec import Arch, Prediction, ViewPlan, Views, whole
@@ -42,6 +42,8 @@ class Predictor:
         device: str | torch.device | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> None:
+        if not isinstance(name, str | SlowFast | ResNet3D):
+            raise TypeError(f"Predictor takes a name or a network of this package; got {name!r:.80}")
         parse_views(views)
         whole("batch_size", batch_size, 1)
         self.views = views

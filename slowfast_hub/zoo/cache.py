@@ -24,6 +24,7 @@ import torch
 
 from slowfast_hub.zoo.download import FetchError, forget, log
 
+MAX_JSON = 4 << 20  # bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what may become a file name: no separators, no leading dot
 
 
@@ -70,10 +71,10 @@ class Entry:
 
     def read_receipt(self) -> Receipt | None:
         try:
-            return Receipt(**json.loads(self.receipt.read_text(encoding="utf-8")))
+            return Receipt(**read_json(self.receipt))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except (IsADirectoryError, ValueError, TypeError, RecursionError) as error:
             raise FetchError(
                 f"{self.receipt} is no receipt any more ({error}); delete it, then: {redo(self.name)}"
             ) from error
@@ -134,7 +135,7 @@ class Entry:
 def cache_dir() -> Path:
     """SLOWFAST_HUB_CACHE, or a folder in that of torch.hub, which follows TORCH_HOME."""
     chosen = os.environ.get("SLOWFAST_HUB_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else Path(torch.hub.get_dir()) / "slowfast_hub"
+    return Path(os.path.expanduser(chosen)).absolute() if chosen else Path(torch.hub.get_dir()) / "slowfast_hub"
 
 
 def check_file(path: Path, sha256: str | None, size: int | None, advice: str) -> None:
@@ -171,6 +172,13 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def read_json(path: Path) -> Any:
+    """A small file, as the index of a mirror and a receipt are; ValueError for a large one."""
+    if path.stat().st_size > MAX_JSON:
+        raise ValueError(f"{path.stat().st_size:,} bytes, expected are at most {MAX_JSON:,}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

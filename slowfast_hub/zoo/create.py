@@ -85,6 +85,8 @@ def from_pretrained(
 
     Errors: FileNotFoundError, huggingface_hub's own for a repository that cannot be had, LoadError.
     """
+    if not isinstance(source, str | Path):
+        raise TypeError(f"from_pretrained needs 'org/name' or a folder; got {source!r}")
     description, path = find_pretrained(str(source), revision=revision)
     return built(description, path, num_classes, changes)
 

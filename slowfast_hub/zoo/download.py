@@ -95,8 +95,10 @@ class Note:
         return all(mine == theirs or None in (mine, theirs) for mine, theirs in pairs)
 
 
-def download(url: str, path: Path) -> None:
+def download(url: str, path: Path, *, limit: int | None = None) -> None:
     """Bring the file at `url` to `path`, going on with what an earlier call left there; `forget` removes both.
+
+    limit: bytes it may have; by default those of weights.
 
     AddressError when it cannot be had from there, FetchError when there is no room for it. The content is the caller's
     to check: HTTP says how long a file is, not that it is the right one.
@@ -106,7 +108,7 @@ def download(url: str, path: Path) -> None:
     for count in range(1, REQUESTS + 1):
         before = size_of(path)
         try:
-            request_rest(url, path)
+            request_rest(url, path, limit or MAX_BYTES)
             refuse_web_page(url, path)
             return
         except Again as again:
@@ -120,7 +122,7 @@ def download(url: str, path: Path) -> None:
             sleep(pause_s)
 
 
-def request_rest(url: str, path: Path) -> None:
+def request_rest(url: str, path: Path, limit: int) -> None:
     """One request for what is missing of the file; Again where a further one may help."""
     note = read_note(url, path)
     have = size_of(path) if note else 0
@@ -135,11 +137,11 @@ def request_rest(url: str, path: Path) -> None:
             raise Again("it went on with another file or at another place", afresh=True)
         elif said.total is None:
             said = note
-        check_room(said, have, path)
+        check_room(said, have, path, limit)
         if have == 0:
             path.unlink(missing_ok=True)  # first: a part never lies beside the note of another file
             path.with_name(path.name + ".json").write_text(json.dumps(asdict(said)), encoding="utf-8")
-        append(answer, path, have, said)
+        append(answer, path, have, said, limit)
 
 
 def range_headers(note: Note | None, have: int) -> dict[str, str]:
@@ -243,11 +245,11 @@ def check_answer(answer: HTTPResponse, url: str) -> None:
         raise AddressError(f"{url}: {WEB_PAGE}")
 
 
-def check_room(said: Note, have: int, path: Path) -> None:
+def check_room(said: Note, have: int, path: Path, limit: int) -> None:
     if said.total is None:
         return
-    if said.total > MAX_BYTES:
-        raise AddressError(f"{said.url}: {said.total:,} bytes; files of weights have up to {MAX_BYTES:,}")
+    if said.total > limit:
+        raise AddressError(f"{said.url}: {said.total:,} bytes; such a file has up to {limit:,}")
     free = shutil.disk_usage(path.parent).free
     if free < said.total - have:
         raise FetchError(
@@ -256,14 +258,14 @@ def check_room(said: Note, have: int, path: Path) -> None:
         )
 
 
-def append(answer: HTTPResponse, path: Path, have: int, said: Note) -> None:
+def append(answer: HTTPResponse, path: Path, have: int, said: Note, limit: int) -> None:
     """Write what comes behind the `have` bytes of the part."""
     with open(path, "ab") as file, progress(path, have, said.total) as bar:
         for chunk in chunks(answer):
             have += len(chunk)
-            if have > MAX_BYTES:
+            if have > limit:
                 file.truncate(0)
-                raise AddressError(f"{said.url}: more than {MAX_BYTES:,} bytes came, and no end")
+                raise AddressError(f"{said.url}: more than {limit:,} bytes came, and no end")
             file.write(chunk)
             bar.update(len(chunk))
     if said.total not in (None, have):

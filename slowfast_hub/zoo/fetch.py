@@ -7,7 +7,6 @@ outlives its file.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from urllib.request import url2pathname
 
 from slowfast_hub.spec import WeightsInfo
 from slowfast_hub.zoo.cache import (
+    MAX_JSON,
     NAME,
     Entry,
     cache_dir,
@@ -28,6 +28,7 @@ from slowfast_hub.zoo.cache import (
     hash_of,
     locked,
     named_folder,
+    read_json,
     redo,
     sha256_of,
     sync,
@@ -160,7 +161,7 @@ def mirror_place() -> str | Path | None:
     """A folder, also from a file: address, as a Path; any other address as text."""
     place = os.environ.get("SLOWFAST_HUB_MIRROR", "").strip()
     if "://" not in place:
-        return Path(place).expanduser() if place else None
+        return Path(os.path.expanduser(place)) if place else None
     if place.startswith("file://"):
         return Path(url2pathname(urlsplit(place).path))
     check_url(place)
@@ -176,10 +177,10 @@ def listed_in(place: str | Path, info: WeightsInfo, work: Path) -> tuple[str, in
     index = work / INDEX
     try:
         if isinstance(place, Path):
-            shutil.copyfile(place / INDEX, index)
+            index = place / INDEX
         else:
-            download_file(f"{place}/{INDEX}", index)
-        record = json.loads(index.read_text(encoding="utf-8")).get(info.name)
+            download_file(f"{place}/{INDEX}", index, limit=MAX_JSON)
+        record = read_json(index).get(info.name)
         if record is None:
             return None
         if not re.fullmatch(r"[0-9a-f]{64}", record["sha256"]):
@@ -353,7 +354,7 @@ def add_to_mirror(folder: Path, name: str, source: Path) -> None:
     record = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
     os.replace(made, folder / f"{name}.safetensors")
     try:
-        listed = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
+        listed = read_json(index) if index.exists() else {}
         write_json(index, dict(sorted({**listed, name: record}.items())))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise FetchError(f"{index} is no index of a mirror ({error}); delete it, and fill the mirror again") from error

@@ -26,7 +26,7 @@ from slowfast_hub.zoo.cache import sha256_of
 from slowfast_hub.zoo.card import model_card, to_config
 from slowfast_hub.zoo.describe import Description, from_json, read_header, to_header
 from slowfast_hub.zoo.fetch import weights_path
-from slowfast_hub.zoo.load import LoadError, load_weights
+from slowfast_hub.zoo.load import LoadError, load_weights, mismatches, shorten
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import ARCHS, find_arch, override, weights_info
 from slowfast_hub.zoo.save import save_tensors, whole_file
@@ -56,7 +56,7 @@ class Published:
 
 def hub_source(name: str) -> HubSource | None:
     """`"hf-hub:org/name[@revision]"` (or `hf_hub:`) and `"local-dir:folder"`; None for the name of a network."""
-    place, colon, rest = name.replace("hf_hub:", HUB, 1).partition(":")
+    place, colon, rest = spelt(name).partition(":")
     if place + colon == FOLDER and rest:
         return HubSource(name, None)
     if place + colon == HUB:
@@ -70,6 +70,11 @@ def hub_source(name: str) -> HubSource | None:
     return None
 
 
+def spelt(source: str) -> str:
+    """timm's other spelling of the prefix."""
+    return HUB + source.removeprefix("hf_hub:") if source.startswith("hf_hub:") else source
+
+
 def find_pretrained(source: str, *, revision: str | None) -> tuple[Description, Path]:
     """The description of a network and the file of its weights, from a folder or a repository on the Hub.
 
@@ -79,7 +84,9 @@ def find_pretrained(source: str, *, revision: str | None) -> tuple[Description, 
 
     Errors: FileNotFoundError, LoadError, and huggingface_hub's own for a repository that cannot be had.
     """
-    source = source.replace("hf_hub:", HUB, 1)
+    source = spelt(source)
+    if not source.removeprefix(HUB).removeprefix(FOLDER):
+        raise ValueError(f"from_pretrained needs 'org/name' or a folder; got {source!r}")
     folder = local_folder(source)
     if folder is None:
         description, weights = from_hub(source.removeprefix(HUB), revision)
@@ -98,7 +105,7 @@ def local_folder(source: str) -> Path | None:
     """The folder that `source` means; None when it is on the Hub."""
     if source.startswith(HUB):
         return None
-    folder = Path(source.removeprefix(FOLDER)).expanduser()
+    folder = Path(os.path.expanduser(source.removeprefix(FOLDER)))
     on_hub = REPO_ID.fullmatch(source) and not (folder / CONFIG).is_file()
     return None if on_hub else folder
 
@@ -255,7 +262,13 @@ def described(
     twice = [label for label, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"labels name each class once; {', '.join(map(repr, twice[:5]))} come more than once")
-    return Description(name or row_of(model.arch), model.arch, names, dict(origin or {}))
+    row = (name or "").partition(".")[0]
+    if name is not None and row not in ARCHS and row != "custom":
+        raise ValueError(f"name is a row of list_models(), row.tag, or 'custom'; got {name!r}")
+    if row in ARCHS and type(ARCHS[row]) is not type(model.arch):
+        raise ValueError(f"the network is no {row}: leave name out, or call it 'custom'")
+    told = {key: value for key, value in (origin or {}).items() if value}
+    return Description(name or row_of(model.arch), model.arch, names, told)
 
 
 def row_of(arch: Arch) -> str:
@@ -270,8 +283,12 @@ def write_folder(model: VideoModel, description: Description, card: str | None, 
     config = json.dumps(to_config(model, description), indent=2) + "\n"  # ASCII: any label, in any editor
     if len(config) > MAX_CONFIG:
         raise ValueError(f"{CONFIG} would have {len(config)} bytes and may have {MAX_CONFIG}: shorten the labels")
-    # torch.compile puts its own name before every key
-    tensors = {key.removeprefix("_orig_mod."): value for key, value in model.state_dict().items()}
+    # torch.compile puts its own name before the keys of what it compiled
+    tensors = {key.replace("_orig_mod.", ""): value for key, value in model.state_dict().items()}
+    with torch.device("meta"):
+        problems = mismatches(build(description.arch).state_dict(), tensors)
+    if problems:  # written, it could not be read back, and it may be the only copy
+        raise ValueError(f"the network is not the one that its arch describes: {shorten(problems)}")
     save_tensors(tensors, path / WEIGHTS, metadata=to_header(description))
     for name, text in ((CONFIG, config), (CARD, card)):
         if text is not None:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from slowfast_hub.spec import LoadReport
 
 CLASSIFIER = "head.fc."
+ALIGNED = 64  # bytes: where torch's allocator begins tensors on the CPU
+MAX_HEADER = 4 << 20
 
 
 class LoadError(ValueError):
@@ -32,7 +34,7 @@ def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False
     if problems:
         raise LoadError(f"{path}: does not fit this network: {shorten(problems)}")
     if any(value.is_meta for value in own.values()):
-        typed = {key: value.to(own[key].dtype) for key, value in given.items()}
+        typed = {key: aligned(value.to(own[key].dtype)) for key, value in given.items()}
         model.load_state_dict(typed, strict=False, assign=True)  # complete: `problems` saw to it
     else:
         with torch.no_grad():
@@ -41,13 +43,17 @@ def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False
     return LoadReport(source=str(path), loaded=tuple(sorted(given)), new=fresh)
 
 
+def aligned(value: Tensor) -> Tensor:
+    """The tensor at an address as torch gives its own: elsewhere kernels sum in another order, to other last bits."""
+    return value if value.data_ptr() % ALIGNED == 0 else value.clone()
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a file, on the CPU, mapped to it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of weights")
+    check_header_size(path)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -57,12 +63,21 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 CONVERT_HINT = "only safetensors are opened: slowfast-hub convert IN OUT makes one of a published checkpoint"
 
 
+def check_header_size(path: Path) -> None:
+    """A header is parsed in memory, at twenty times its size and more: ours have 0.2 MB."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of weights")
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if MAX_HEADER < size < path.stat().st_size:
+        raise LoadError(f"{path}: a header of {size} bytes; expected at most {MAX_HEADER}")
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """The text in the header of a safetensors file; {} when there is none."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of weights")
+    check_header_size(path)
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

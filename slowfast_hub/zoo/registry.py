@@ -143,7 +143,7 @@ def find_arch(name: str) -> Arch:
         return ARCHS[name]
     near = get_close_matches(name, ARCHS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         hint = f"a folder is 'local-dir:{name}'; "
     raise ValueError(f"unknown model {name!r}; {hint}list_models() shows all {len(ARCHS)}")
 

@@ -1,12 +1,16 @@
 """A file that describes its network brings it along, and is refused under another name."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.spec import ClipSpec, SlowFastArch
-from slowfast_hub.zoo.create import create_model
+from slowfast_hub.zoo.create import create_model, from_pretrained
 from slowfast_hub.zoo.describe import Description, from_json, read_header, to_header, to_json
+from slowfast_hub.zoo.hub import save_pretrained
 from slowfast_hub.zoo.load import LoadError
 from slowfast_hub.zoo.save import save_tensors
 
@@ -132,3 +136,49 @@ def test_a_folder_in_the_place_of_a_name_is_pointed_out(tmp_path, monkeypatch):
     (tmp_path / "net").mkdir()
     with pytest.raises(ValueError, match="a folder is 'local-dir:net'"):
         create_model("net")
+
+
+@pytest.mark.parametrize("classes", [5, 7, 11])
+@pytest.mark.parametrize("row", ["slow_r50_4x16", "slowfast_r14_4x16_w16"])
+@torch.inference_mode()
+def test_a_network_from_a_file_answers_with_the_same_bits(tmp_path, row: str, classes: int):
+    """Whatever its number of classes: a bias of an odd size moves nothing."""
+    torch.manual_seed(classes)
+    model = create_model(row, num_classes=classes)
+    torch.nn.init.normal_(model.get_classifier().weight)
+    again = from_pretrained(save_pretrained(model, tmp_path / "net"))
+    clips = torch.randn(1, 3, model.arch.clip.frames, 64, 64)
+    assert torch.equal(again(clips), model(clips))
+
+
+@torch.inference_mode()
+def test_a_file_of_another_writer_answers_with_the_same_bits(tmp_path):
+    model = create_model("slow_r50_4x16", num_classes=11)
+    torch.nn.init.normal_(model.get_classifier().weight)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    again = create_model("slow_r50_4x16", num_classes=11, checkpoint_path=tmp_path / "w.safetensors")
+    clips = torch.randn(1, 3, 4, 64, 64)
+    assert torch.equal(again(clips), model(clips))
+
+
+def test_training_a_loaded_network_leaves_its_file_alone(tmp_path, trained):
+    before = Path(trained[1]).read_bytes()
+    model = create_model("slowfast_r50_4x16", checkpoint_path=trained[1])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert Path(trained[1]).read_bytes() == before
+
+
+def test_a_header_of_many_megabytes_is_refused_before_it_is_parsed(tmp_path):
+    header = b'{"__metadata__":{"slowfast_hub":"' + b"0," * (3 << 20) + b'"}}'
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"x")
+    with pytest.raises(LoadError, match=r"a header of .* bytes; expected at most 4194304"):
+        create_model("slowfast_r50_4x16", checkpoint_path=path)
+
+
+def test_new_classifier_under_a_device_of_the_users_is_where_the_network_is():
+    with torch.device("meta"):
+        model = create_model("slowfast_r14_4x16_w16", pretrained=True, num_classes=5)
+    assert not model.get_classifier().weight.is_meta

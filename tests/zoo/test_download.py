@@ -273,7 +273,7 @@ def test_compressed_transfer_is_refused(server, part):
 
 def test_file_over_the_limit_is_refused_by_its_length(server, part, monkeypatch):
     monkeypatch.setattr(room, "MAX_BYTES", 10_000)
-    with pytest.raises(AddressError, match=r"10,240 bytes; files of weights have up to 10,000"):
+    with pytest.raises(AddressError, match=r"10,240 bytes; such a file has up to 10,000"):
         download(server.serve("/a", file(CONTENT)), part)
     assert list(part.parent.iterdir()) == []
 

@@ -704,3 +704,39 @@ def test_only_the_two_files_are_ever_asked_for_and_the_weights_by_the_commit_of_
     asked = [path.split("/resolve/")[1].rsplit("/", 1) for path in hub.requests if "/resolve/" in path]
     assert {file for _, file in asked} == {"config.json", "model.safetensors"}
     assert all(re.fullmatch("[0-9a-f]{40}", revision) for revision, file in asked if file == "model.safetensors")
+
+
+@pytest.mark.parametrize("part", ["slow", "fast.res3"])
+def test_compiled_parts_are_saved_under_their_own_names(tmp_path, part):
+    model = create_model("slowfast_r50_4x16", depth=14, width=8, num_classes=3)
+    parent, _, name = part.rpartition(".")
+    owner = model.get_submodule(parent)
+    setattr(owner, name, torch.compile(getattr(owner, name), backend="eager"))
+    assert any("_orig_mod" in key for key in model.state_dict())
+    again = from_pretrained(save_pretrained(model, tmp_path / "net", name="custom"))
+    assert not any("_orig_mod" in key for key in again.state_dict())
+
+
+def test_a_network_that_could_not_be_read_back_is_not_written(tmp_path):
+    model = create_model("slowfast_r50_4x16", depth=14, width=8, num_classes=3)
+    model.head.fc = torch.nn.Linear(288, 5)
+    with pytest.raises(
+        ValueError, match=r"not the one that its arch describes: 'head.fc.weight' is \(5, 288\), expected"
+    ):
+        save_pretrained(model, tmp_path / "net")
+    assert not (tmp_path / "net" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("slow_r50_8x8", "is no slow_r50_8x8"), ("../e", "a row of list_models"), ("x", "a row of list")]
+)
+def test_a_name_that_is_not_the_networks_is_refused(tmp_path, name, says):
+    model = create_model("slowfast_r50_4x16", depth=14, width=8, num_classes=3)
+    with pytest.raises(ValueError, match=says):
+        save_pretrained(model, tmp_path / "net", name=name)
+
+
+@pytest.mark.parametrize("source", ["", "local-dir:", "hf-hub:"])
+def test_an_empty_source_is_refused(source):
+    with pytest.raises(ValueError, match="needs 'org/name' or a folder"):
+        from_pretrained(source)

@@ -1,9 +1,13 @@
 """A file of weights is written whole or not at all."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slowfast_hub.zoo.load import read_metadata, read_safetensors
 from slowfast_hub.zoo.save import save_tensors
@@ -25,11 +29,10 @@ def test_the_same_tensors_make_the_same_bytes(tmp_path):
 
 
 def test_nothing_is_left_where_weights_cannot_be_written(tmp_path, monkeypatch):
-    def full_disk(tensors, path, metadata):
-        path.write_bytes(b"half of it")
+    def full_disk(descriptor):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
         save_tensors({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={})
     assert list(tmp_path.iterdir()) == []
@@ -55,3 +58,29 @@ def test_threads_that_write_one_file_do_not_meet(tmp_path):
         list(pool.map(write, range(40)))
     assert len(read_safetensors(tmp_path / "w.safetensors")["a"].unique()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+KINDS = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool)
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8),
+        st.tuples(st.sampled_from(KINDS), st.lists(st.integers(0, 5), max_size=4)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.text(max_size=80),
+)
+def test_the_library_reads_back_every_tensor_and_large_ones_are_aligned(kinds, text):
+    tensors = {
+        key: torch.randint(0, 2, shape).to(kind) for key, (kind, shape) in kinds.items() if key != "__metadata__"
+    }
+    with TemporaryDirectory() as folder:
+        path = save_tensors(tensors, Path(folder) / "w.safetensors", metadata={"text": text})
+        read = read_safetensors(path)
+        assert read.keys() == tensors.keys()
+        assert all(torch.equal(read[key], value) and read[key].dtype == value.dtype for key, value in tensors.items())
+        assert read_metadata(path) == {"text": text}
+        aligned = {key for key, value in tensors.items() if value.nbytes and value.nbytes % 64 == 0}
+        assert all(read[key].data_ptr() % 64 == 0 for key in aligned)

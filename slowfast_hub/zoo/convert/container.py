@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import re
 import tarfile
@@ -33,6 +34,7 @@ LEGACY_PICKLES = 5  # magic number, protocol, machine, weights, order of storage
 # Keys that hold the weights, in the order they are looked for.
 WEIGHT_KEYS = ("model_state", "state_dict", "blobs", "ema_state_dict", "model", "model_state_dict")
 
+TAR_ENTRIES = 100
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save before 1.6
 
 
@@ -122,20 +124,30 @@ def unwrapped(path: Path, layers: int = 3) -> Iterator[Path]:
 
 
 def unpack_tar(path: Path, target: Path) -> None:
-    """The one checkpoint of a tar file; its names are never used as paths."""
-    with tarfile.open(path, "r:") as archive:
-        files = [member for member in archive if member.isfile()]
-        if len(files) != 1:
-            raise ConvertError(f"{path}: a tar file with {len(files)} files; expected one checkpoint")
-        stream = archive.extractfile(files[0])
-        if stream is not None:
-            copy_limited(path, stream, target)
+    """The one checkpoint of a tar file, block by block: tarfile reads long names whole, and they may be of any size."""
+    found: tuple[int, int] | None = None
+    with path.open("rb") as file:
+        for _ in range(TAR_ENTRIES):
+            block = file.read(tarfile.BLOCKSIZE)
+            if not block.strip(b"\0"):
+                break
+            entry = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            if entry.isreg() and found is not None:
+                raise ConvertError(f"{path}: a tar file with several files; expected one checkpoint")
+            if entry.isreg():
+                found = file.tell(), entry.size
+            file.seek(-(-entry.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, os.SEEK_CUR)
+        if found is None:
+            raise ConvertError(f"{path}: a tar file without a file; expected one checkpoint")
+        file.seek(found[0])
+        copy_limited(path, file, target, found[1])
 
 
-def copy_limited(path: Path, stream: Any, target: Path) -> None:
+def copy_limited(path: Path, stream: Any, target: Path, size: int | None = None) -> None:
+    """What comes, or the first `size` bytes of it, up to the limit."""
     written = 0
     with target.open("wb") as out:
-        while chunk := stream.read(1 << 20):
+        while chunk := stream.read(1 << 20 if size is None else min(1 << 20, size - written)):
             written += len(chunk)
             check_size(path, written)
             out.write(chunk)
@@ -156,6 +168,8 @@ def check_entries(path: Path, archive: zipfile.ZipFile) -> None:
     """What the zip file says of itself, and the instructions of the pickles in it."""
     entries = archive.infolist()
     check_size(path, sum(entry.file_size for entry in entries))
+    if sum(entry.filename.endswith(".pkl") for entry in entries) > 1:
+        raise ConvertError(f"{path}: more than one pickle, where torch.save writes one")
     for entry in entries:
         if entry.filename.startswith(("/", "\\")) or ".." in Path(entry.filename).parts:
             raise ConvertError(f"{path}: an entry called {entry.filename!r} points outside of the file")
@@ -169,8 +183,7 @@ def check_entries(path: Path, archive: zipfile.ZipFile) -> None:
 
 def read_torch_legacy(path: Path) -> Any:
     with path.open("rb") as file:
-        for _ in range(LEGACY_PICKLES):
-            check_opcodes(path, file)
+        check_opcodes(path, file, LEGACY_PICKLES)
     return torch_load(path, mmap=False)
 
 

@@ -99,6 +99,8 @@ def unseen(network: Candidate) -> str:
         shown |= {name: getattr(arch, name) for name in NONLOCAL_DETAILS if name != "nonlocal_out_bias"}
     if arch.roi is not None:
         shown = {**shown, "pool": "boxes", "roi": arch.roi}
+    if network.labels:
+        shown["labels"] = f"{network.labels[0]}, {network.labels[1]}, ..."
     return f"not in the tensors, taken from {network.name}: " + ", ".join(f"{k}={v}" for k, v in shown.items())
 
 
@@ -133,6 +135,8 @@ def from_records(found: Renamed, rows: list[str], *, same_classes: bool) -> list
         if info.arch not in rows or found.layout.name not in info.origin.layouts:
             continue
         arch = override(info.arch, ARCHS[info.arch], arch_changes(info))
+        if any(arch.nonlocal_at) and not has_theta(found):
+            arch = replace(arch, nonlocal_kind="gaussian")
         if same_classes != (info.num_classes == classes_in(found)) or not similar(found, arch):
             continue
         if same_classes:
@@ -195,11 +199,15 @@ def seen(found: Renamed, arch: Arch, any_lateral: bool) -> dict[str, Any]:
     elif (stem := tensors.get("pathway.stem.conv1.conv.weight")) is not None and stem.ndim > 1:
         changes["in_chans"] = stem.shape[1]
     if any(arch.nonlocal_at):
-        blocks = [key for key in tensors if "_nonlocal." in key]
-        if not any("theta" in key for key in blocks):
+        if not has_theta(found):
             changes["nonlocal_kind"] = "gaussian"
-        changes["nonlocal_out_bias"] = any(key.endswith("out.bias") for key in blocks)
+        changes["nonlocal_out_bias"] = any(key.endswith("_nonlocal.out.bias") for key in tensors)
     return changes
+
+
+def has_theta(found: Renamed) -> bool:
+    """Whether the non-local blocks have projections; `gaussian` ones have none."""
+    return any("_nonlocal.theta." in key for key in found.tensors)
 
 
 def classes_in(found: Renamed) -> int:
@@ -269,10 +277,12 @@ def why_not(found: Renamed, asked: str | None) -> str:
     """What keeps the tensors from being the network asked for, or the nearest row."""
     rows = [asked.partition(".")[0]] if asked else [row for row in ARCHS if similar(found, ARCHS[row])]
     if not rows:
-        counts = block_counts(found.tensors, "slow" if two_pathways(found) else "pathway")
+        path = "slow" if two_pathways(found) else "pathway"
+        counts, places = block_counts(found.tensors, path), nonlocal_places(found.tensors, path)
         return (
             f"{found.layout.name} tensors of a network that no row of list_models() has: "
             f"{'-'.join(map(str, counts))} blocks, {classes_in(found)} classes"
+            + (f", non-local blocks behind {places}" if any(places) else "")
         )
     if asked is None:  # the nearest one
         rows = sorted(rows, key=lambda row: len(differences(found, usual(found, row))))

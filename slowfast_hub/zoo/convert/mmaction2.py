@@ -32,6 +32,7 @@ LAYOUT = Layout(
     tables=(names("{path}", "backbone.{path}_path"), names("pathway", "backbone")),
     drop=(
         (r"data_preprocessor\..*", "the mean and deviation of the pixels, which the clip recipe has"),
+        (r"steps", "the counter of the averaging"),
         (r"ema_(backbone|cls_head|roi_head)_.*", "the weights before averaging; the averaged ones are in their place"),
     ),
     changes={

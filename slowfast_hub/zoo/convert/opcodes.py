@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from slowfast_hub.zoo.convert.refusal import DAMAGED, ConvertError
 
-MAX_INSTRUCTIONS = 2_000_000  # real checkpoints have some thousands to some ten thousands
+MAX_INSTRUCTIONS = 500_000  # of a file; real ones have some ten thousands, with an optimizer some hundred thousand
 MAX_SIZE = 2_000_000  # of a value written out in full
 MAX_DEPTH = 100  # of values in values: hashing a tuple uses the machine's own stack
 
@@ -29,13 +29,21 @@ FILLS = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
 MARK = Value(0, 0)  # compared by identity
 
 
-def check_opcodes(path: Path, file: BinaryIO) -> None:
-    """ConvertError unless the pickle at the file's position is of a bounded size; the file is left behind its end."""
+def check_opcodes(path: Path, file: BinaryIO, pickles: int = 1) -> None:
+    """ConvertError unless the pickles at the file's position are of a bounded size together."""
+    left = MAX_INSTRUCTIONS
+    for _ in range(pickles):
+        left -= count_opcodes(path, file, left)
+
+
+def count_opcodes(path: Path, file: BinaryIO, most: int) -> int:
+    """The number of instructions of one pickle; the file is left behind its end."""
     stack: list[Value] = []
     memo: dict[int, Value] = {}
+    count = 0
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if count > MAX_INSTRUCTIONS:
+            if count > most:
                 raise ConvertError(f"{path}: more than {MAX_INSTRUCTIONS} pickle instructions")
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
                 index = len(memo) if opcode.name == "MEMOIZE" else int(argument or 0)
@@ -52,6 +60,7 @@ def check_opcodes(path: Path, file: BinaryIO) -> None:
         raise
     except DAMAGED as error:
         raise ConvertError(f"{path}: a damaged or incomplete pickle ({error})") from error
+    return count
 
 
 def run(opcode: pickletools.OpcodeInfo, stack: list[Value]) -> Value:

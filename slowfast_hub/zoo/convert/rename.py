@@ -87,6 +87,8 @@ def recognise(names: list[str]) -> tuple[Layout, Names]:
 
     Where two tables of a layout know as many, the later one counts: a table of two pathways knows those of one as well.
     """
+    # What a layout leaves out, such as the copy of all weights that MMAction2's averaging makes, says nothing.
+    names = [name for name in names if not any(why_dropped(layout, name) for layout in LAYOUTS.values())] or names
     known = [
         (sum(layout.ours(table, name) is not None for name in names), at, layout, table)
         for layout in LAYOUTS.values()

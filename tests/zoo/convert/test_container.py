@@ -318,6 +318,32 @@ def test_what_a_pickle_may_call_it_cannot_change(tmp_path: Path):
         read_checkpoint(written(tmp_path / "x.pkl", content))
 
 
+def test_zip_with_a_second_pickle_is_refused(tmp_path: Path):
+    path = saved(tmp_path / "x.pth", WEIGHTS)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x/other.pkl", b"\x80\x02N.")
+    with pytest.raises(ConvertError, match=r"more than one pickle, where torch\.save writes one"):
+        read_checkpoint(path)
+
+
+def test_instructions_are_counted_over_all_pickles_of_a_file(tmp_path: Path):
+    empty = b"\x80\x02" + b"N0" * 70_000 + b"N."  # 140 003 instructions
+    magic = saved(tmp_path / "w", WEIGHTS, _use_new_zipfile_serialization=False).read_bytes()[:15]
+    with pytest.raises(ConvertError, match="pickle instructions"):
+        read_checkpoint(written(tmp_path / "x.pth", magic + empty * 5))
+
+
+def test_tar_with_several_files_or_a_name_without_end_is_refused(tmp_path: Path):
+    with tarfile.open(tmp_path / "two.tar", "w") as archive:
+        archive.add(saved(tmp_path / "x.pth", WEIGHTS), "a")
+        archive.add(tmp_path / "x.pth", "b")
+    with pytest.raises(ConvertError, match="with several files"):
+        read_checkpoint(tmp_path / "two.tar")
+    with tarfile.open(tmp_path / "long.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.add(tmp_path / "x.pth", "n" * 5_000_000)  # skipped, never read
+    assert equal(read_checkpoint(tmp_path / "long.tar").tensors, WEIGHTS)
+
+
 def test_what_is_no_weight_is_told(tmp_path: Path):
     path = saved(tmp_path / "x.pth", {"epoch": 5, "model_state": {**WEIGHTS, "note": "text"}, "optimizer_state": {}})
     assert read_checkpoint(path).others == (

@@ -419,3 +419,26 @@ def test_arch_that_is_not_the_headers_is_refused(tmp_path: Path):
         export_pytorchvideo(tmp_path / "b.safetensors", tmp_path / "c.pyth", arch="i3d_r50_8x8")
     with pytest.raises(ValueError, match="pass one of them"):
         convert_file(tmp_path / "a.pyth", tmp_path / "d", arch="x", weights=weights_info("slow_r50_8x8.fair_k400"))
+
+
+def test_labels_that_come_with_the_number_of_classes_are_said():
+    arch = override("x", ARCHS["slow_r50_8x8"], {"num_classes": 174})
+    made = convert(theirs(filled(arch), "pytorchvideo", table=1))
+    assert len(made.description.labels) == 174
+    assert "labels=Approaching something with your camera, " in made.report.notes[-1]
+
+
+def test_gaussian_blocks_are_seen_where_the_published_files_have_others():
+    tag = "slow_nl_r50_8x8.mm_k400"
+    arch = override(tag, ARCHS["slow_nl_r50_8x8"], arch_changes(weights_info(tag)) | {"nonlocal_kind": "gaussian"})
+    made = convert(theirs(filled(arch), "mmaction2", table=1), arch="slow_nl_r50_8x8")
+    assert made.description.arch.nonlocal_kind == "gaussian"
+
+
+def test_averaged_weights_alone_are_taken():
+    ours = filled(SlowFastArch())
+    given = theirs(ours, "mmaction2", table=0)
+    made = convert({"steps": torch.tensor(3)} | {f"module.{key}": value for key, value in given.items()})
+    assert [key for key, _ in made.report.dropped] == ["steps"]
+    copies = {f"ema_{key.replace('.', '_')}": value for key, value in given.items()}
+    assert len(convert(given | copies).report.dropped) == len(copies)
