@@ -41,8 +41,7 @@ def _line(name: str) -> str:
     reported = _manifest.WEIGHTS()[name].reported
     if reported is None:
         return name
-    figures = {"top-1": reported.top1, "top-5": reported.top5, "mAP": reported.mean_ap}
-    text = ", ".join(f"{what} {value:g}" for what, value in figures.items() if value is not None)
+    text = ", ".join(f"{what} {value:g}" for what, value in reported.figures.items())
     return f"{name}: {text} on {reported.dataset}, views {reported.views or 'not said'} ({reported.source})"
 
 

@@ -362,6 +362,12 @@ class Reported:
     top5: float | None = None
     mean_ap: float | None = None
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those that are reported, under the names people know them by; per cent."""
+        named = {"top-1": self.top1, "top-5": self.top5, "mAP": self.mean_ap}
+        return {name: value for name, value in named.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class WeightsInfo:

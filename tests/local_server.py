@@ -56,8 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, seen: Seen, content: bytes) -> None:
+        seen.sent += len(content)  # first: the client may have it, and the test end, before the next line runs here
         self.wfile.write(content)
-        seen.sent += len(content)
 
 
 def status(code: int, **headers: str) -> Behaviour:

@@ -57,8 +57,7 @@ def reported_text(info: WeightsInfo) -> str:
     reported = info.reported
     if reported is None:
         return "-"
-    figures = [("top-1", reported.top1), ("top-5", reported.top5), ("mAP", reported.mean_ap)]
-    text = ", ".join(f"{name} {value:g}" for name, value in figures if value is not None)
+    text = ", ".join(f"{name} {value:g}" for name, value in reported.figures.items())
     return f"{reported.dataset}: {text} ({reported.views or 'views not said'})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,8 +58,9 @@ def reported(info: WeightsInfo) -> str:
     """The makers' own figure; "" where they give none."""
     if info.reported is None:
         return ""
-    figures = (("top-1", info.reported.top1), ("mAP", info.reported.mean_ap))
-    return ", ".join(f"{what} {value:.1f} {info.reported.dataset}" for what, value in figures if value is not None)
+    figures = info.reported.figures
+    shown = [what for what in ("top-1", "mAP") if what in figures]
+    return ", ".join(f"{what} {figures[what]:.1f} {info.reported.dataset}" for what in shown)
 
 
 @app.command()
@@ -85,14 +87,7 @@ def download(
     ] = False,
 ) -> None:
     """Fetch, check and convert, and print where the file lies.  Example: slowfast-hub weights download 'slow_r50_*'"""
-    failed = 0
-    for info in several(names):
-        try:
-            typer.echo(fetch.download(info, force=force, trust_new=trust_new))
-        except (FetchError, LookupError) as error:
-            failed += 1
-            complain(error)
-    raise typer.Exit(1 if failed else 0)
+    each(several(names), lambda info: fetch.download(info, force=force, trust_new=trust_new))
 
 
 @app.command()
@@ -129,15 +124,12 @@ def mirror(
     """Fill a folder that serves as mirror, as it is or behind any web server (python -m http.server)."""
     if bool(names) == everything:
         raise usage(ValueError("which files? Pass names, or --all"))
-    failed = 0
-    for info in several(names or ["*"]):
-        try:
-            fetch.mirror(folder, [info])
-            typer.echo(folder / f"{info.name}.safetensors")
-        except (FetchError, LookupError) as error:
-            failed += 1
-            complain(error)
-    raise typer.Exit(1 if failed else 0)
+
+    def add(info: WeightsInfo) -> Path:
+        fetch.mirror(folder, [info])
+        return folder / f"{info.name}.safetensors"
+
+    each(several(names or ["*"]), add)
 
 
 @app.command()
@@ -160,6 +152,18 @@ def publish(
         raise typer.Exit(1) from error
     err.print(f"written to {done.folder}", highlight=False, markup=False, soft_wrap=True)
     print_json(asdict(done.hosted))
+
+
+def each(infos: list[WeightsInfo], work: Callable[[WeightsInfo], Path]) -> None:
+    """Do `work` for every file and print the path it gives; a failure does not stop the others, and is exit code 1."""
+    failed = 0
+    for info in infos:
+        try:
+            typer.echo(work(info))
+        except (FetchError, LookupError) as error:
+            failed += 1
+            complain(error)
+    raise typer.Exit(1 if failed else 0)
 
 
 def one(name: str) -> WeightsInfo:

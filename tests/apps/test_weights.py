@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from slowfast_hub.apps import weights
 from slowfast_hub.apps.cli import app
 from slowfast_hub.zoo import convert, manifest
-from slowfast_hub.zoo import download as room
 from slowfast_hub.zoo.registry import list_models, weights_info
 
 EMBEDDED = "slowfast_r14_4x16_w16.hub_actions16"
@@ -27,15 +26,11 @@ def run(*arguments: object):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "SLOWFAST_HUB_MIRROR", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SLOWFAST_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(room, "sleep", lambda seconds: None)
+def cache(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         convert, "convert_file", lambda source, target, **told: target.write_bytes(made_of(source.read_bytes()))
     )
-    return tmp_path / "cache"
+    return empty_cache
 
 
 @pytest.fixture

@@ -8,32 +8,18 @@ import json
 import shutil
 import time
 from collections import namedtuple
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from local_server import LocalServer, endless, file, running_server, status
+from local_server import LocalServer, endless, file, status
 
 from slowfast_hub.zoo import download as room
 from slowfast_hub.zoo.download import AddressError, FetchError, check_url, download, forget, redirected, retry_after_s
 
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[LocalServer]:
-    with running_server() as local:
-        yield local
-
-
-@pytest.fixture
-def server(running: LocalServer) -> LocalServer:
-    running.paths.clear()
-    running.seen.clear()
-    return running
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from hub_server import Hub, running_hub
-from local_server import LocalServer, file, running_server, status
+from local_server import file, status
 from made_files import made_of
 from safetensors.torch import save_file
 from torch import ones
@@ -59,27 +59,9 @@ def record(
     )
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[LocalServer]:
-    with running_server() as local:
-        yield local
-
-
-@pytest.fixture
-def server(running: LocalServer) -> LocalServer:
-    running.paths.clear()
-    running.seen.clear()
-    return running
-
-
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, no mirror, no proxy, no pauses."""
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "SLOWFAST_HUB_MIRROR", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SLOWFAST_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(room, "sleep", lambda seconds: None)
-    return tmp_path / "cache"
+def cache(empty_cache: Path) -> Path:
+    return empty_cache
 
 
 @pytest.fixture(autouse=True)

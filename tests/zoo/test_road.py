@@ -7,19 +7,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from local_server import LocalServer, file, running_server, status
+from local_server import LocalServer, file, status
 from torch import Tensor
 
 from slowfast_hub import Predictor, create_model
 from slowfast_hub.models import build
 from slowfast_hub.spec import WeightsInfo
-from slowfast_hub.zoo import download, fetch, manifest, registry
+from slowfast_hub.zoo import fetch, manifest, registry
 from slowfast_hub.zoo.convert import to_pytorchvideo
 from slowfast_hub.zoo.fetch import FetchError
 from slowfast_hub.zoo.manifest import WEIGHTS, arch_changes
@@ -31,20 +30,10 @@ PUBLISHED = "slow_r50_8x8.ptv_k400"  # the record that the small one is made lik
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with running_server() as local:
-        yield local
-
-
-@pytest.fixture
 def published(
-    server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[WeightsInfo, dict[str, Tensor]]:
     """A record like a real one, of a network small enough for a test, and its checkpoint on the server."""
-    for name in ("HF_HUB_OFFLINE", "SLOWFAST_HUB_MIRROR", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SLOWFAST_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "sleep", lambda seconds: None)
     row = override(ROW, ARCHS["slow_r50_8x8"], {"depth": 14, "width": 8})
     monkeypatch.setitem(registry.ARCHS, ROW, row)
     like = WEIGHTS()[PUBLISHED]

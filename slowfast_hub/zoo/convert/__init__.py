@@ -16,11 +16,11 @@ from torch import Tensor
 from slowfast_hub.spec import C2D_KERNELS, Arch, ResNet3DArch, SlowFastArch, WeightsInfo
 from slowfast_hub.zoo.convert import pytorchvideo
 from slowfast_hub.zoo.convert.container import kind_of, read_checkpoint
-from slowfast_hub.zoo.convert.infer import COUNTER, differences, expected_shapes, find_network
+from slowfast_hub.zoo.convert.infer import COUNTER, expected_shapes, find_network
 from slowfast_hub.zoo.convert.refusal import ConvertError
 from slowfast_hub.zoo.convert.rename import Renamed, rename
 from slowfast_hub.zoo.describe import Description, read_header, to_header
-from slowfast_hub.zoo.load import read_safetensors, shorten
+from slowfast_hub.zoo.load import read_safetensors
 from slowfast_hub.zoo.save import save_tensors, whole_file
 
 __all__ = ["ConvertError", "ConvertReport", "Converted", "convert", "convert_file", "export_pytorchvideo"]
@@ -70,10 +70,7 @@ def convert(tensors: dict[str, Tensor], *, arch: str | None = None) -> Converted
 
 
 def filled(found: Renamed, arch: Arch) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Every tensor of the network, float32, in its shape; and what that took."""
-    problems = differences(found, arch)
-    if problems:
-        raise ConvertError(shorten(problems))
+    """Every tensor of the network, float32, in its shape; and what that took. `found` fits: find_network saw to it."""
     made: dict[str, Tensor] = {}
     counters = reshaped = widened = broken = 0
     for key, shape in expected_shapes(arch).items():

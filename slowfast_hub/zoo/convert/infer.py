@@ -252,10 +252,7 @@ def expected_shapes(arch: Arch) -> dict[str, Size]:
 
 def fits(found: Renamed, arch: Arch) -> bool:
     """Every tensor of the network is there with its shape, but for axes of size 1, and no other is."""
-    expected = expected_shapes(arch)
-    needed = {key for key in expected if not key.endswith(COUNTER)}
-    given = {key for key in found.tensors if not key.endswith(COUNTER)}
-    return needed == given and all(same_shape(found.tensors[key].shape, expected[key]) for key in given)
+    return not differences(found, arch)
 
 
 def same_shape(first: Size, second: Size) -> bool:

@@ -59,7 +59,7 @@ def rename(tensors: dict[str, Tensor]) -> Renamed:
     if unknown:
         raise ConvertError(f"{layout.name} names that have no place in these networks: {shorten(unknown)}")
     ours_to_value = {ours: tensors[key] for ours, key in sources.items()}
-    head = SUB_BATCH_NORM.sub("bn.", WRAPPERS.sub("", sources.get("head.fc.weight", "")))
+    head = bare(sources.get("head.fc.weight", ""))
     roi = None if layout.one_head else head.startswith(("detection_head.", "roi_head."))
     if layout is pytorchvideo.LAYOUT and not roi and all(WRAPPED.match(key) for key in sources.values()):
         layout = pytorchvideo.WRAPPED
@@ -67,11 +67,15 @@ def rename(tensors: dict[str, Tensor]) -> Renamed:
     return Renamed(layout, names, ours_to_value, sources, tuple(dropped), notes, roi)
 
 
+def bare(key: str) -> str:
+    return SUB_BATCH_NORM.sub("bn.", WRAPPERS.sub("", key))
+
+
 def plain_names(tensors: dict[str, Tensor]) -> dict[str, str]:
     """Names without wrappers and the extra module of sub-batch norm, each with its name in the file."""
     plain: dict[str, str] = {}
     for key in tensors:
-        name = SUB_BATCH_NORM.sub("bn.", WRAPPERS.sub("", key))
+        name = bare(key)
         if name in plain:
             raise ConvertError(f"{plain[name]!r} and {key!r} are one tensor without their wrappers")
         plain[name] = key
