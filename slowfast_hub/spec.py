@@ -20,6 +20,7 @@ SlowRule = Literal["linspace", "strided"]
 Views = str | tuple[int, int]
 
 CROPS = ("left", "centre", "right")
+WHOLE = ("whole",)  # the crop of dense views: none
 
 # Blocks per stage (res2..res5); all of them are bottlenecks (paper, Table 1).
 # 14 and 26 are the small bottleneck networks of timm's ResNet family.
@@ -44,9 +45,21 @@ class VideoError(ValueError):
         self.source = source
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, ...]]:
         # An exception with two arguments does not survive a worker process without this.
         return type(self), (self.source, self.reason)
+
+
+class VideoLimitError(VideoError):
+    """A video beyond one of the `Limits` it was opened with; `limit` is the name of that field."""
+
+    def __init__(self, source: str, limit: str, reason: str) -> None:
+        super().__init__(source, f"{reason}; if the file can be trusted, open it with other Limits({limit}=...)")
+        self.limit = limit
+        self._arguments = (source, limit, reason)
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, ...]]:
+        return type(self), self._arguments
 
 
 LARGEST = 1_000_000  # of any count or size
@@ -273,6 +286,31 @@ def check_kernels(name: str, kernels: KernelPattern) -> None:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a video may ask of this machine. The defaults let every honest film pass; a service sets its own."""
+
+    bytes: int = 32 * 2**30  # size of the file
+    duration_s: float = 86_400.0  # from the first picture to the end of the last
+    pixels: int = 36_000_000  # of one picture: 8192 x 4320 passes
+    frames: int = 10_000_000  # decoded in one reading, those that nobody asked for included
+    wall_s: float = 600.0  # spent inside FFmpeg in one reading; what a network does in between does not count
+    streams: int = 64
+    protocols: tuple[str, ...] = ("file", "http", "https")
+    playlists: bool = False  # files that point to other files: HLS, DASH, concat scripts, SDP
+
+    def __post_init__(self) -> None:
+        for name in ("bytes", "pixels", "frames", "streams"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"Limits.{name} must be a whole number of at least 1; got {getattr(self, name)!r}")
+        for name in ("duration_s", "wall_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Limits.{name} must be a positive number of seconds; got {getattr(self, name)!r}")
+        if not isinstance(self.protocols, tuple) or not all(re.fullmatch(r"[a-z0-9+.-]+", p) for p in self.protocols):
+            raise ValueError(f"Limits.protocols is a tuple of names like 'file' and 'https'; got {self.protocols!r}")
+        yes_or_no("Limits.playlists", self.playlists)
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """What is known of a video before its pixels are read."""
 
@@ -291,6 +329,16 @@ class VideoInfo:
         """Presentation time of a frame, in seconds of the file."""
         return self.start_s + frame / self.fps if self.times_s is None else float(self.times_s[frame])
 
+    def end_s(self, frame: int) -> float:
+        """When a frame stops being shown, in seconds of the file: when the next begins; the last has a mean length."""
+        if self.times_s is None or frame + 1 < self.frames:
+            return self.time_s(frame + 1)
+        return self.time_s(frame) + 1 / self.fps
+
+    def span_s(self, indices: Tensor) -> tuple[float, float]:
+        """When the frames `indices`, in ascending order, begin and end, in seconds of the file."""
+        return self.time_s(int(indices[0])), self.end_s(int(indices[-1]))
+
     @property
     def duration_s(self) -> float:
         """Seconds from the first frame to the end of the last."""
@@ -300,11 +348,25 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
+class Clip:
+    """The frames of one clip, and when they are shown."""
+
+    frames: Tensor  # (T, H, W, 3) uint8 RGB
+    indices: Tensor  # (T,) long, frame numbers in the file
+    times_s: Tensor  # (T,) float64, presentation times in seconds of the file
+    start_s: float  # when the first frame appears, in seconds of the file
+    end_s: float  # when the last frame stops being shown
+
+
+@dataclass(frozen=True, eq=False)
 class ViewPlan:
-    """Which frames and which crops make the views of one video: view v = clip v // len(crops), crop v % len(crops)."""
+    """Which frames and which crops make the views of one video: view v = clip v // len(crops), crop v % len(crops).
+
+    Dense views have the crop "whole" alone: each row of `indices` is a stretch that the network sees in one pass.
+    """
 
     indices: Tensor  # (clips, T) long, frame numbers in the file
-    spans_s: tuple[tuple[float, float], ...]  # first and last presentation time of each clip
+    spans_s: tuple[tuple[float, float], ...]  # of each clip: when it begins and ends, in seconds of the file
     crops: tuple[str, ...]
 
     @property
@@ -422,8 +484,8 @@ class Prediction:
 
     @property
     def views(self) -> str:
-        """The views that were averaged, as `clips x crops`."""
-        return f"{len(self.plan.indices)}x{len(self.plan.crops)}"
+        """The views that were averaged, as `clips x crops`, or "dense"."""
+        return "dense" if self.plan.crops == WHOLE else f"{len(self.plan.indices)}x{len(self.plan.crops)}"
 
     def __repr__(self) -> str:
         best = ", ".join(f"{row['label']} {row['score']:.2f}" for row in self.top(3))

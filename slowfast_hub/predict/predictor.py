@@ -7,22 +7,31 @@ as soon as no later clip needs them and views run `batch_size` at a time, so mem
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from slowfast_hub.models import ResNet3D, SlowFast, VideoModel
 from slowfast_hub.predict.aggregate import aggregate
+from slowfast_hub.predict.clips import batch, stream_clips
+from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.views import parse_views, plan_views
-from slowfast_hub.spec import Arch, Prediction, ViewPlan, Views, whole
+from slowfast_hub.spec import WHOLE, Arch, Limits, Prediction, VideoError, ViewPlan, Views, one_of, whole
 from slowfast_hub.transforms.eval import EvalTransform
-from slowfast_hub.video.decode import Reader, Video, open_video
+from slowfast_hub.video.decode import FileReader
+from slowfast_hub.video.reader import Video, VideoReader, open_video
 from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, find_arch, weights_info
 
 BATCH_SIZE = 4  # views per run of the network
+
+OnError = Literal["raise", "skip", "report"]
+Scaler = Literal["exact", "swscale"]
 
 
 class Predictor:
@@ -30,8 +39,11 @@ class Predictor:
 
     name: what `create_model` takes and has weights for - `"row"`, `"row.tag"`, `"hf-hub:org/name"`,
         `"local-dir:folder"` - or a network of your own, whose `labels` name the classes; else the embedded network.
-    views: `centre`, `paper` or `(clips, crops)`.
+    views: `centre`, `paper`, `dense` or `(clips, crops)`.
     device: a torch device; None takes CUDA where there is one, else the CPU.
+    limits: what a file may ask of this machine, see `Limits`.
+    scaler: "exact" resizes as the published weights were trained; "swscale" has FFmpeg resize files while it decodes
+        them, which is faster and changes the scores a little (docs/performance.md).
     """
 
     def __init__(
@@ -41,13 +53,18 @@ class Predictor:
         views: Views = "centre",
         device: str | torch.device | None = None,
         batch_size: int = BATCH_SIZE,
+        limits: Limits | None = None,
+        scaler: Scaler = "exact",
     ) -> None:
         if not isinstance(name, str | SlowFast | ResNet3D):
             raise TypeError(f"Predictor takes a name or a network of this package; got {name!r:.80}")
         parse_views(views)
         whole("batch_size", batch_size, 1)
+        one_of("scaler", scaler, ("exact", "swscale"))
         self.views = views
         self.batch_size = batch_size
+        self.limits = limits or Limits()
+        self.scaler = scaler
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if isinstance(name, str) and ":" not in name:
             check_answers_rgb(name, find_arch(name.partition(".")[0]))  # before anything is fetched
@@ -68,8 +85,8 @@ class Predictor:
         Errors: VideoError when the frames cannot be had.
         """
         begin = time.perf_counter()
-        reader = open_video(video, fps=fps)
-        plan = plan_views(reader.info, self.model.arch.clip, self.views)
+        reader = self.open(video, fps=fps)
+        plan = plan_views(reader.info, self.model.arch, self.views)
         view_logits = run_views(self.model, reader, plan, batch_size=self.batch_size)
         return Prediction(
             probs=aggregate(view_logits, self.model.arch.activation),
@@ -81,6 +98,32 @@ class Predictor:
             seconds=time.perf_counter() - begin,
             note=self.note,
         )
+
+    def many(self, videos: Iterable[Video], *, on_error: OnError = "raise") -> Iterator[Prediction | VideoError]:
+        """Classify a set of videos, in order, one answer at a time.
+
+        on_error, for a video that cannot be read: "raise" its VideoError; "report", the error stands in the place of
+        the answer; "skip", it has no place, and a warning says so. No other video ever stands in for it.
+        """
+        one_of("on_error", on_error, ("raise", "skip", "report"))
+        for video in videos:
+            try:
+                yield self(video)
+            except VideoError as error:
+                if on_error == "raise":
+                    raise
+                if on_error == "report":
+                    yield error
+                else:
+                    warnings.warn(f"skipped {error}", stacklevel=2)
+
+    def open(self, video: Video, *, fps: float | None = None) -> VideoReader:
+        """The reader of a video, within the limits and with the scaler of this predictor."""
+        reader = open_video(video, fps=fps, limits=self.limits)
+        if self.scaler == "swscale" and isinstance(reader, FileReader):
+            info, transform = reader.info, EvalTransform(self.model.arch.clip)
+            return reader.scaled(*transform.fitted_size(info.height, info.width))
+        return reader
 
 
 def check_answers_rgb(name: str, arch: Arch) -> None:
@@ -103,39 +146,23 @@ def classify(
 
 
 @torch.inference_mode()
-def run_views(model: VideoModel, reader: Reader, plan: ViewPlan, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Logits of every view, `(V, num_classes)` on the CPU, in the order of the plan. The model must be in eval mode."""
+def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Logits of every view, `(V, num_classes)` on the CPU, in the order of the plan. The model must be in eval mode.
+
+    Of dense views: of every window of every pass.
+    """
     device = next(model.parameters()).device
     transform = EvalTransform(model.arch.clip)
+    dense = plan.crops == WHOLE
+    run = partial(dense_logits, model) if dense else model
+    at_once = 1 if dense else batch_size
     logits: list[Tensor] = []
     waiting: list[Tensor] = []
-    for frames in stream_clips(reader, plan.indices):
-        resized = transform.resized(frames)
-        waiting += [transform.cropped(resized, crop=crop) for crop in plan.crops]
-        while len(waiting) >= batch_size:
-            logits.append(model(batch(waiting[:batch_size], device)).float().cpu())
-            del waiting[:batch_size]
+    for clip in stream_clips(reader, transform, plan.indices):
+        waiting += [transform.cropped(clip, crop=crop) for crop in plan.crops]
+        while len(waiting) >= at_once:
+            logits.append(run(batch(waiting[:at_once], device)).float().cpu())
+            del waiting[:at_once]
     if waiting:
-        logits.append(model(batch(waiting, device)).float().cpu())
+        logits.append(run(batch(waiting, device)).float().cpu())
     return torch.cat(logits)
-
-
-def batch(clips: list[Tensor], device: torch.device) -> Tensor:
-    """`(B, 3, T, H, W)` in the layout the networks are fastest in."""
-    return torch.stack(clips).to(device).contiguous(memory_format=torch.channels_last_3d)
-
-
-def stream_clips(reader: Reader, indices: Tensor) -> Iterator[Tensor]:
-    """The clips `(T, H, W, 3)` of `indices (clips, T)`, whose rows start in ascending order, on one decode pass."""
-    wanted = torch.unique(indices).tolist()
-    stream = zip(wanted, reader.stream(wanted), strict=True)
-    held: dict[int, Tensor] = {}
-    for row in indices:
-        last = int(row.max())
-        while last not in held:
-            number, frame = next(stream)
-            held[number] = frame
-        yield torch.stack([held[number] for number in row.tolist()])
-        # Later clips start no earlier, so what lies before this start is done with.
-        for number in [number for number in held if number < int(row.min())]:
-            del held[number]

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from slowfast_hub.spec import ClipSpec
 from slowfast_hub.transforms.geometry import resize_long
 from slowfast_hub.transforms.train import TrainTransform
-from slowfast_hub.video.decode import Reader, Video, open_video, read_frames
+from slowfast_hub.video.reader import Video, VideoReader, open_video, read_frames
 from slowfast_hub.video.sampling import clip_indices, random_start
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
@@ -85,7 +85,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         sample = self.samples[index]
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch, index)))
-        reader: Reader = open_video(sample.video, fps=sample.fps)
+        reader: VideoReader = open_video(sample.video, fps=sample.fps)
         spec = self.spec
         if spec.fps is not None:
             # A slower clock lets more time pass between two frames: the action looks faster.

@@ -14,7 +14,7 @@ from slowfast_hub.predict.predictor import run_views
 from slowfast_hub.predict.views import plan_views
 from slowfast_hub.spec import Views
 from slowfast_hub.trainer.data import Sample
-from slowfast_hub.video.decode import open_video
+from slowfast_hub.video.reader import open_video
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ def evaluate(model: VideoModel, samples: Sequence[Sample], *, views: Views) -> E
     probs = []
     for sample in samples:
         reader = open_video(sample.video, fps=sample.fps)
-        plan = plan_views(reader.info, model.arch.clip, views)
+        plan = plan_views(reader.info, model.arch, views)
         probs.append(aggregate(run_views(model, reader, plan), model.arch.activation))
     return Evaluation(torch.stack(probs), torch.tensor([sample.label for sample in samples]))

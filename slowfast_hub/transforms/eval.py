@@ -6,13 +6,14 @@ Normalising comes after the resize here: both are linear, so the result is the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from slowfast_hub.spec import ClipSpec
-from slowfast_hub.transforms.geometry import crop_square, pad_square, resize_long, resize_short
+from slowfast_hub.transforms.geometry import crop_square, long_side_size, pad_square, resize, short_side_size
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,42 @@ class EvalTransform:
         TypeError for frames that are not uint8, ValueError for another layout.
         """
         check_frames(frames)
-        # Frame by frame: the floats of a whole clip at the size of the file would take a gigabyte.
-        clip = torch.stack([self._fitted(frame.permute(2, 0, 1).float()) for frame in frames], dim=1)
-        return normalise(clip, self.spec)
+        return as_clip([self.fitted(frame) for frame in frames])
+
+    def fitted(self, frame: Tensor) -> Tensor:
+        """One frame (H, W, 3) uint8 RGB to its resized, normalised float32 (3, H', W').
+
+        Frame by frame, as the floats of a whole clip at the size of the file would take a gigabyte.
+        """
+        # The layout stays channels-last until the picture is small: no pass over a large one is spent on reordering.
+        picture = frame.permute(2, 0, 1).float()
+        picture = resize(picture, self.fitted_size(*frame.shape[:2]), antialias=self.spec.antialias)
+        return normalise(picture.unsqueeze(1), self.spec).squeeze(1)
+
+    def fitted_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a picture has before it is cropped or padded."""
+        if self.spec.fit == "contain":
+            return long_side_size(height, width, self.spec.crop)
+        return short_side_size(height, width, self.spec.short_side)
 
     def cropped(self, clip: Tensor, *, crop: str = "centre") -> Tensor:
-        """(3, T, S, S) out of what `resized` gives. For fit "contain" every crop is the whole picture, padded."""
+        """(3, T, S, S) out of what `resized` gives; with the crop "whole" (3, T, H', W'), nothing cut off.
+
+        For fit "contain" every crop is the whole picture, padded to a square.
+        """
         if self.spec.fit == "contain":
             return pad_square(clip, self.spec.crop)
+        if crop == "whole":
+            return clip
         return crop_square(clip, self.spec.crop, crop)
 
-    def _fitted(self, picture: Tensor) -> Tensor:
-        if self.spec.fit == "contain":
-            return resize_long(picture, self.spec.crop, antialias=self.spec.antialias)
-        return resize_short(picture, self.spec.short_side, antialias=self.spec.antialias)
+
+def as_clip(pictures: Sequence[Tensor]) -> Tensor:
+    """T pictures (3, H, W), as `EvalTransform.fitted` makes them, to one clip (3, T, H, W).
+
+    The colours of a pixel lie side by side in it, as they do in the pictures and as the networks like them.
+    """
+    return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(3, 0, 1, 2)
 
 
 def normalise(clip: Tensor, spec: ClipSpec) -> Tensor:

@@ -36,11 +36,16 @@ def resize_short(clip: Tensor, size: int, *, antialias: bool = False) -> Tensor:
     return resize(clip, short_side_size(height, width, size), antialias=antialias)
 
 
+def long_side_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width after the longer side became `size`; the shorter is rounded, and at least 1 px."""
+    scale = size / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def resize_long(clip: Tensor, size: int, *, antialias: bool = False) -> Tensor:
     """(..., H, W) float with its longer side at `size` px, proportions kept; the shorter is at least 1 px."""
     height, width = clip.shape[-2:]
-    scale = size / max(height, width)
-    return resize(clip, (max(1, round(height * scale)), max(1, round(width * scale))), antialias=antialias)
+    return resize(clip, long_side_size(height, width, size), antialias=antialias)
 
 
 def crop_offset(length: int, crop: int, where: str) -> int:

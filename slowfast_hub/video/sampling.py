@@ -27,7 +27,7 @@ TIME_ROUNDING_S = 1e-3
 
 
 @dataclass(frozen=True)
-class Timeline:
+class Places:
     """A video as pictures at a steady rate."""
 
     frames: int
@@ -40,25 +40,25 @@ class Timeline:
         return places if self.numbers is None else self.numbers[places]
 
 
-def timeline(info: VideoInfo, spec: ClipSpec) -> Timeline:
+def places_of(info: VideoInfo, spec: ClipSpec) -> Places:
     """The steady timeline on which `spec` counts: the file itself, or its reading on the clock if its rate varies."""
     if info.times_s is None:
-        return Timeline(info.frames, info.fps)
+        return Places(info.frames, info.fps)
     clock = spec.fps or info.fps
     ticks = max(1, int((info.duration_s + TIME_ROUNDING_S) * clock))
     shown_s = info.times_s[0] + torch.arange(ticks, dtype=torch.float64) / clock
     numbers = torch.searchsorted(info.times_s, shown_s + TIME_ROUNDING_S, right=True) - 1
-    return Timeline(ticks, clock, numbers)
+    return Places(ticks, clock, numbers)
 
 
-def clip_span(line: Timeline, spec: ClipSpec) -> float:
+def clip_span(line: Places, spec: ClipSpec) -> float:
     """Places that a clip covers, its last tick included; at least 1."""
     return max(1.0, spec.stride * spec.frames / (spec.fps or line.fps) * line.fps)
 
 
 def clip_indices(info: VideoInfo, spec: ClipSpec, *, start: float) -> Tensor:
     """Numbers in the file of the frames of the clip that begins at place `start`: (T,) long, never descending."""
-    line = timeline(info, spec)
+    line = places_of(info, spec)
     if spec.sampling == "segments":
         return line.file_frames(segment_places(line, spec))
     if spec.fps is None:
@@ -67,7 +67,15 @@ def clip_indices(info: VideoInfo, spec: ClipSpec, *, start: float) -> Tensor:
     return line.file_frames(torch.linspace(start, start + clip_span(line, spec) - 1, spec.frames))
 
 
-def segment_places(line: Timeline, spec: ClipSpec) -> Tensor:
+def clip_places(start: float, span: float, frames: int) -> Tensor:
+    """The places of `frames` pictures spread over `span` places from `start`, as in `clip_indices`: (frames,) float64.
+
+    In double precision, for starts that are hours away.
+    """
+    return torch.linspace(start, start + max(span, 1.0) - 1, frames, dtype=torch.float64)
+
+
+def segment_places(line: Places, spec: ClipSpec) -> Tensor:
     """The middle of each of `spec.frames` equal parts of the video, counted in ticks of the clock: (T,)."""
     rate = spec.fps or line.fps
     ticks = max(1, int(line.frames * rate / line.fps + TIME_ROUNDING_S))
@@ -79,7 +87,7 @@ def room(info: VideoInfo, spec: ClipSpec) -> float:
     """The last place where a whole clip still fits; 0 for a video no longer than the clip, or seen whole."""
     if spec.sampling == "segments":
         return 0.0
-    line = timeline(info, spec)
+    line = places_of(info, spec)
     return max(0.0, line.frames - clip_span(line, spec))
 
 
@@ -101,4 +109,4 @@ def start_at(info: VideoInfo, spec: ClipSpec, start_s: float) -> float:
         raise ValueError(f"sampling='segments' sees the whole video and starts nowhere else; got start_s={start_s!r}")
     if not 0 <= start_s < info.duration_s:
         raise ValueError(f"{info.source}: start_s must be in [0, {info.duration_s:.3f}), its length; got {start_s!r}")
-    return start_s * timeline(info, spec).fps
+    return start_s * places_of(info, spec).fps

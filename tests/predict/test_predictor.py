@@ -6,11 +6,12 @@ import torch
 
 import slowfast_hub as sf
 from slowfast_hub.models import build
-from slowfast_hub.predict.predictor import Predictor, run_views, stream_clips
+from slowfast_hub.predict.clips import stream_clips
+from slowfast_hub.predict.predictor import Predictor, run_views
 from slowfast_hub.predict.views import plan_views
 from slowfast_hub.spec import ClipSpec, SlowFastArch, VideoError
 from slowfast_hub.transforms.eval import EvalTransform
-from slowfast_hub.video.decode import ArrayReader, open_video, read_frames
+from slowfast_hub.video.reader import ArrayReader, open_video, read_frames
 from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
@@ -54,7 +55,7 @@ def test_views_are_run_in_the_order_of_the_plan_whatever_the_batch():
     model = build(TINY).eval()
     torch.nn.init.normal_(model.get_classifier().weight)
     reader = ArrayReader(noise(90), fps=30.0)
-    plan = plan_views(reader.info, TINY.clip, (3, 3))
+    plan = plan_views(reader.info, TINY, (3, 3))
     transform = EvalTransform(TINY.clip)
     with torch.inference_mode():
         one_by_one = torch.cat(
@@ -74,11 +75,13 @@ def test_one_decode_pass_gives_every_clip_and_drops_frames_behind_it():
     frames = np.zeros((300, 4, 4, 3), np.uint8)
     frames[:] = np.arange(300, dtype=np.int64).astype(np.uint8)[:, None, None, None]
     reader = CountingReader(frames, fps=30.0)
-    plan = plan_views(reader.info, ClipSpec(), "paper")
-    clips = list(stream_clips(reader, plan.indices))
+    plan = plan_views(reader.info, SlowFastArch(), "paper")
+    transform = EvalTransform(ClipSpec(short_side=4, crop=4, mean=(0.0,) * 3, std=(1 / 255,) * 3))
+    clips = list(stream_clips(reader, transform, plan.indices))
     assert len(reader.requests) == 1
     for clip, row in zip(clips, plan.indices, strict=True):
-        assert clip[:, 0, 0, 0].tolist() == [number % 256 for number in row.tolist()]
+        assert clip.shape == (3, 32, 4, 4)
+        assert clip[0, :, 0, 0].round().tolist() == [number % 256 for number in row.tolist()]
 
 
 def test_a_video_of_one_frame_has_an_answer(predictor):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slowfast_hub.spec import ClipSpec, VideoInfo
-from slowfast_hub.video.sampling import clip_indices, random_start, start_at, timeline, uniform_starts
+from slowfast_hub.video.sampling import clip_indices, places_of, random_start, start_at, uniform_starts
 
 SPEC = ClipSpec(frames=32, stride=2)
 RATES = st.sampled_from([1.0, 12.5, 15.0, 24000 / 1001, 25.0, 30000 / 1001, 30.0, 50.0, 60.0, 240.0])
@@ -81,7 +81,7 @@ def test_varying_rate_shows_the_frame_that_is_on_screen():
     # Frames at 0, 0.1, 0.5 and 0.6 s, seen on a 10 fps clock: the second one stays for four ticks.
     spec = ClipSpec(frames=7, stride=1, fps=10)
     info = varying([5.0, 5.1, 5.5, 5.6])
-    assert timeline(info, spec).numbers[:7].tolist() == [0, 1, 1, 1, 1, 2, 3]
+    assert places_of(info, spec).numbers[:7].tolist() == [0, 1, 1, 1, 1, 2, 3]
     assert clip_indices(info, spec, start=0.0).tolist() == [0, 1, 1, 1, 1, 2, 3]
     assert start_at(info, spec, 0.5) == 5.0
 

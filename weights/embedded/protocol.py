@@ -26,7 +26,7 @@ from slowfast_hub.trainer.data import Sample, hold_in_memory, read_folder
 from slowfast_hub.trainer.evaluate import Evaluation, evaluate
 from slowfast_hub.trainer.recipe import Recipe, read_recipe
 from slowfast_hub.trainer.train import append_line, train
-from slowfast_hub.video.decode import Video
+from slowfast_hub.video.reader import Video
 from slowfast_hub.zoo.describe import Description, to_header
 from slowfast_hub.zoo.manifest import read_labels
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, register_model

@@ -1,0 +1,41 @@
+"""From a reader to clips that a network can see, on one pass over the video.
+
+Each frame is decoded, resized and normalised once, whatever the number of clips and crops that share it, and dropped as
+soon as no later clip needs it: memory does not grow with the number of views, nor with the length of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from slowfast_hub.transforms.eval import EvalTransform, as_clip
+from slowfast_hub.video.reader import VideoReader
+
+
+def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor) -> Iterator[Tensor]:
+    """The clips (3, T, H', W') of `indices (clips, T)`, resized and not yet cropped.
+
+    Rows start in ascending order, and so do the numbers in a row; numbers may repeat.
+    """
+    wanted = torch.unique(indices).tolist()
+    stream = zip(wanted, reader.stream(wanted), strict=True)
+    held: dict[int, Tensor] = {}
+    for row in indices:
+        numbers = row.tolist()
+        while numbers[-1] not in held:
+            number, frame = next(stream)
+            held[number] = transform.fitted(frame)
+        yield as_clip([held[number] for number in numbers])
+        # Later clips start no earlier, so what lies before this start is done with.
+        for number in [number for number in held if number < numbers[0]]:
+            del held[number]
+
+
+def batch(clips: Sequence[Tensor], device: torch.device) -> Tensor:
+    """`(B, 3, T, H, W)` on `device`, in the layout the networks are fastest in."""
+    size = (len(clips), *clips[0].shape)
+    together = torch.empty(size, dtype=clips[0].dtype, memory_format=torch.channels_last_3d)
+    return torch.stack(list(clips), out=together).to(device)

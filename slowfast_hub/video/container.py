@@ -1,0 +1,193 @@
+"""Opening files that nobody vouches for: within `Limits`, and without following where they point.
+
+FFmpeg opens a hundred formats, some of which are lists of other files or of addresses, and its protocols reach devices
+and networks. Here a file is opened as itself alone: by the protocols that the limits name, as one of the formats that
+hold their pictures in themselves.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import av
+import torch.utils.data
+from av import VideoStream
+from av.container import InputContainer
+from av.stream import Disposition
+
+from slowfast_hub.spec import Limits, VideoError, VideoLimitError
+
+Encoded = str | Path | bytes | BinaryIO
+Step = TypeVar("Step")
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+STALLED_S = 60.0  # a server that sends nothing for so long has failed
+ADVICE = "re-encode it or pass another file"
+
+# Demuxers of FFmpeg whose files hold their pictures in themselves.
+CONTAINERS = (
+    "3g2,3gp,apng,asf,av1,avi,avif,cavsvideo,dirac,dnxhd,dv,f4v,flv,gif,gxf,h261,h263,h264,hevc,ivf,jpegxl_anim,kux,m4a,m4v,"
+    "matroska,mj2,mjpeg,mjpeg_2000,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,nuv,obu,ogg,rm,smjpeg,swf,vc1,vc1test,vvc,webm,"
+    "webp_anim,wtv,yuv4mpegpipe,bmp_pipe,gif_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,pam_pipe,pbm_pipe,pgm_pipe,"
+    "png_pipe,ppm_pipe,tiff_pipe,webp_pipe"
+)
+# ... and those that lead elsewhere, opened only where `Limits.playlists` says so.
+PLAYLISTS = "concat,dash,hls,rtsp,rtp,sdp"
+# What a playlist looks like, for the error alone: FFmpeg has refused it already.
+PLAYLIST_MARKS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<MPD", b"v=0", b"file ")
+# Protocols that others run on.
+BENEATH = {
+    "http": ("tcp", "httpproxy"),
+    "https": ("tls", "tcp", "httpproxy"),
+    "rtsp": ("tcp", "udp", "rtp"),
+    "rtsps": ("tls", "tcp", "udp", "rtp", "srtp"),
+    "rtmp": ("tcp",),
+    "rtmps": ("tls", "tcp"),
+}
+
+
+class Meter:
+    """What one reading of a video has used of its limits."""
+
+    def __init__(self, source: str, limits: Limits) -> None:
+        self.source = source
+        self.limits = limits
+        self.frames = 0
+        self.seconds = 0.0
+
+    def timed(self, steps: Iterator[Step]) -> Generator[Step]:
+        """The same steps, with the time counted that passes inside of them."""
+        while True:
+            begin = time.perf_counter()
+            step = next(steps, None)
+            self.seconds += time.perf_counter() - begin
+            if self.seconds > self.limits.wall_s:
+                self.exceeded("wall_s", f"took more than {self.limits.wall_s:g} s to decode")
+            if step is None:
+                return
+            yield step
+
+    def decoded(self, frames: int) -> None:
+        """Count decoded frames."""
+        self.frames += frames
+        if self.frames > self.limits.frames:
+            self.exceeded("frames", f"more than {self.limits.frames} frames had to be decoded")
+
+    def exceeded(self, limit: str, what: str) -> None:
+        raise VideoLimitError(self.source, limit, what)
+
+
+@contextmanager
+def opened(video: Encoded, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its best video stream, closed at the end; VideoError if there is none."""
+    source = source_name(video)
+    with open_container(video, limits) as container:
+        if len(container.streams) > limits.streams:
+            raise VideoLimitError(
+                source, "streams", f"has {len(container.streams)} streams, more than {limits.streams}"
+            )
+        check_size(source, container.size, limits)  # of an address: known only now
+        stream = container.streams.best("video")
+        # The cover of a song is a stream of pictures too.
+        if not isinstance(stream, VideoStream) or Disposition.attached_pic in stream.disposition:
+            raise VideoError(source, "has no video stream")
+        check_picture(source, stream.codec_context.width, stream.codec_context.height, limits)
+        stream.codec_context.options = {"max_pixels": str(limits.pixels)}  # a stream may change its size later
+        if torch.utils.data.get_worker_info() is None:
+            stream.thread_type = "AUTO"
+        else:
+            stream.codec_context.thread_count = 1  # the other workers have the other cores
+        yield container, stream
+
+
+def open_container(video: Encoded, limits: Limits) -> InputContainer:
+    """FFmpeg's container of a file, an address, bytes or a file object; VideoError within the rules above."""
+    source = source_name(video)
+    protocols: tuple[str, ...] = ("data",)  # what FFmpeg may open by itself: nothing that leads anywhere
+    if isinstance(video, str | Path):
+        video, protocols = address(video, limits)
+    elif isinstance(video, bytes):
+        check_size(source, len(video), limits)
+        video = io.BytesIO(video)
+    else:
+        check_size(source, video.seek(0, os.SEEK_END), limits)
+        video.seek(0)
+    options = {
+        "protocol_whitelist": ",".join(protocols),
+        "format_whitelist": f"{CONTAINERS},{PLAYLISTS}" if limits.playlists else CONTAINERS,
+    }
+    try:
+        return av.open(video, mode="r", options=options, timeout=min(STALLED_S, limits.wall_s))
+    except av.FFmpegError as error:
+        if looks_like_playlist(video):
+            why = "is a playlist, which leads to other files"
+            raise VideoLimitError(source, "playlists", why) from error
+        raise VideoError(source, f"cannot be read as a video: {reason(error)}") from error
+
+
+def address(video: str | Path, limits: Limits) -> tuple[str | io.BytesIO, tuple[str, ...]]:
+    """What FFmpeg opens for a path or an address, and the protocols it may use then."""
+    source = str(video)
+    path = source.removeprefix("file:")
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        status = None
+    protocol = re.match(r"([A-Za-z0-9+.-]{2,})[:,]", source) if status is None and isinstance(video, str) else None
+    name = protocol[1].lower() if protocol else "file"
+    if name not in limits.protocols:
+        raise VideoLimitError(source, "protocols", f"needs the protocol {name!r}; allowed are {limits.protocols}")
+    if name != "file":
+        reachable = [name, *(other for other in ("http", "https") if other in limits.protocols)]  # by redirection
+        return source, tuple(dict.fromkeys(each for over in reachable for each in (over, *BENEATH.get(over, ()))))
+    if status is None:
+        raise VideoError(source, "there is no such file")
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(source, "is no regular file; open it yourself and pass the file object")
+    check_size(source, status.st_size, limits)
+    if Path(path).suffix.lower() in IMAGE_SUFFIXES:
+        # As bytes, because FFmpeg takes a "%" in an image's name for the pattern of a sequence.
+        return io.BytesIO(Path(path).read_bytes()), ("data",)
+    # Without "file:" FFmpeg would take the name "12:30.mp4" for a protocol.
+    return f"file:{path}", ("file",)
+
+
+def check_size(source: str, size: int, limits: Limits) -> None:
+    if size > limits.bytes:
+        raise VideoLimitError(source, "bytes", f"has {size} bytes, more than {limits.bytes}")
+
+
+def check_picture(source: str, width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise VideoLimitError(source, "pixels", f"has pictures of {width} x {height} px, more than {limits.pixels} px")
+
+
+def looks_like_playlist(video: str | io.BytesIO | BinaryIO) -> bool:
+    """Whether a file that FFmpeg would not open is a list of others."""
+    if isinstance(video, str):
+        if not video.startswith("file:"):
+            return False
+        with open(video.removeprefix("file:"), "rb") as file:
+            head = file.read(64)
+    else:
+        video.seek(0)
+        head = video.read(64)
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLIST_MARKS) or b"<MPD" in head
+
+
+def source_name(video: Encoded) -> str:
+    if isinstance(video, str | Path):
+        return str(video)
+    return "bytes" if isinstance(video, bytes) else str(getattr(video, "name", "file object"))
+
+
+def reason(error: av.FFmpegError) -> str:
+    return f"{type(error).__name__} ({error.strerror})"
