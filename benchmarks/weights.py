@@ -10,33 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 
 import torch
+from measure import machine, measured
 
 from slowfast_hub.zoo.convert import to_pytorchvideo
 from slowfast_hub.zoo.create import create_model
 
-# Printed by every measured process: seconds, and peak MB above the time after the imports.
-MEASURE = """
-import sys, time
-def status(field):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) / 1e3 for line in file if line.startswith(field))
-def measured(imports, work):
-    exec(imports, globals())
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak starts anew
-    before, begin = status("VmRSS"), time.perf_counter()
-    exec(work, globals())
-    print(time.perf_counter() - begin, status("VmHWM") - before)
-"""
 OURS = """
 import torch, safetensors.torch
 from slowfast_hub.models import build
@@ -72,16 +57,6 @@ WORK = {
 }
 
 
-def run(name: str, repeats: int, **files: str) -> tuple[float, float]:
-    """Median seconds and peak MB of a piece of work, each time in a fresh process."""
-    imports, work = (text.format(**files) for text in WORK[name])
-    code = MEASURE + f"\nmeasured({imports!r}, {work!r})"
-    rows = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-            for _ in range(repeats)]  # fmt: skip
-    seconds, memory = zip(*((float(row[0]), float(row[1])) for row in rows))
-    return statistics.median(seconds), statistics.median(memory)
-
-
 def import_seconds(code: str, repeats: int) -> float:
     timed = f"import time; begin = time.perf_counter()\n{code}\nprint(time.perf_counter() - begin)"
     return statistics.median(
@@ -94,10 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown processor")
-    print(f"{date.today()}, {processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-          f"Python {platform.python_version()}")  # fmt: skip
+    print(machine())
     for row in ("slowfast_r50_8x8", "slowfast_r101_8x8"):
         with tempfile.TemporaryDirectory() as folder:
             pyth, out = str(Path(folder) / "in.pyth"), str(Path(folder) / "out.safetensors")
@@ -106,9 +78,10 @@ def main() -> None:
             torch.save({"model_state": state}, pyth)
             size = Path(pyth).stat().st_size / 1e6
             print(f"\n{row}, {size:.0f} MB\n\n| | seconds | peak MB | of the file |\n|---|---|---|---|")
-            for name in WORK:
-                seconds, memory = run(name, arguments.repeats, row=row, pyth=pyth, out=out)
-                print(f"| {name} | {seconds:.3f} | {memory:.0f} | {memory / size:.2f} |")
+            names = {"row": row, "pyth": pyth, "out": out}
+            for name, work in WORK.items():  # in order: what one writes, the next one reads
+                found = measured({name: (work[0].format(**names), work[1].format(**names))}, arguments.repeats)[name]
+                print(f"| {name} | {found.seconds:.3f} | {found.megabytes:.0f} | {found.megabytes / size:.2f} |")
     both = import_seconds("import torch, slowfast_hub", arguments.repeats)
     alone = import_seconds("import torch", arguments.repeats)
     print(json.dumps({"import torch": round(alone, 3), "import torch, slowfast_hub": round(both, 3)}))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from slowfast_hub.transforms.eval import EvalTransform, as_clip
+from slowfast_hub.transforms.eval import EvalTransform, Fitter, as_clip
 from slowfast_hub.video.reader import VideoReader
 
 
@@ -22,12 +22,13 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
     """
     wanted = torch.unique(indices).tolist()
     stream = zip(wanted, reader.stream(wanted), strict=True)
+    fit = Fitter(transform)
     held: dict[int, Tensor] = {}
     for row in indices:
         numbers = row.tolist()
         while numbers[-1] not in held:
             number, frame = next(stream)
-            held[number] = transform.fitted(frame)
+            held[number] = fit(frame)
         yield as_clip([held[number] for number in numbers])
         # Later clips start no earlier, so what lies before this start is done with.
         for number in [number for number in held if number < numbers[0]]:
@@ -36,6 +37,4 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
 
 def batch(clips: Sequence[Tensor], device: torch.device) -> Tensor:
     """`(B, 3, T, H, W)` on `device`, in the layout the networks are fastest in."""
-    size = (len(clips), *clips[0].shape)
-    together = torch.empty(size, dtype=clips[0].dtype, memory_format=torch.channels_last_3d)
-    return torch.stack(list(clips), out=together).to(device)
+    return torch.stack([clip.permute(1, 2, 3, 0) for clip in clips]).permute(0, 4, 1, 2, 3).to(device)

@@ -32,17 +32,8 @@ class EvalTransform:
         TypeError for frames that are not uint8, ValueError for another layout.
         """
         check_frames(frames)
-        return as_clip([self.fitted(frame) for frame in frames])
-
-    def fitted(self, frame: Tensor) -> Tensor:
-        """One frame (H, W, 3) uint8 RGB to its resized, normalised float32 (3, H', W').
-
-        Frame by frame, as the floats of a whole clip at the size of the file would take a gigabyte.
-        """
-        # The layout stays channels-last until the picture is small: no pass over a large one is spent on reordering.
-        picture = frame.permute(2, 0, 1).float()
-        picture = resize(picture, self.fitted_size(*frame.shape[:2]), antialias=self.spec.antialias)
-        return normalise(picture.unsqueeze(1), self.spec).squeeze(1)
+        fit = Fitter(self)
+        return as_clip([fit(frame) for frame in frames])
 
     def fitted_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that a picture has before it is cropped or padded."""
@@ -62,8 +53,33 @@ class EvalTransform:
         return crop_square(clip, self.spec.crop, crop)
 
 
+class Fitter:
+    """Frames (H, W, 3) uint8 RGB, one after the other, to resized, normalised pictures (3, H', W') float32.
+
+    What all crops, and all clips, that share a frame have in common. Frame by frame, as the floats of a whole clip at
+    the size of the file would take a gigabyte; through one buffer, as freed pieces of such a size between pictures that
+    are kept would leave the memory full of holes.
+    """
+
+    def __init__(self, transform: EvalTransform) -> None:
+        self._transform = transform
+        self._floats = torch.empty(0)
+
+    def __call__(self, frame: Tensor) -> Tensor:
+        size = self._transform.fitted_size(*frame.shape[:2])
+        if size == frame.shape[:2]:
+            floats = frame.float()
+        else:
+            if self._floats.shape != frame.shape:
+                self._floats = torch.empty(frame.shape)
+            floats = self._floats.copy_(frame)
+        # Colours stay side by side until the picture is small: no pass over a large one is spent on reordering.
+        picture = resize(floats.permute(2, 0, 1), size, antialias=self._transform.spec.antialias)
+        return normalise(picture.unsqueeze(1), self._transform.spec).squeeze(1)
+
+
 def as_clip(pictures: Sequence[Tensor]) -> Tensor:
-    """T pictures (3, H, W), as `EvalTransform.fitted` makes them, to one clip (3, T, H, W).
+    """T pictures (3, H, W), as `Fitter` makes them, to one clip (3, T, H, W).
 
     The colours of a pixel lie side by side in it, as they do in the pictures and as the networks like them.
     """
@@ -72,8 +88,11 @@ def as_clip(pictures: Sequence[Tensor]) -> Tensor:
 
 def normalise(clip: Tensor, spec: ClipSpec) -> Tensor:
     """(3, T, H, W) float 0..255 to the mean and spread that `spec` names, in place."""
+    clip = clip.div_(255)
+    if len({*spec.mean}) == len({*spec.std}) == 1:  # one number for all colours is a vectorised loop, three are not
+        return clip.sub_(spec.mean[0]).div_(spec.std[0])
     mean, std = (clip.new_tensor(value).view(3, 1, 1, 1) for value in (spec.mean, spec.std))
-    return clip.div_(255).sub_(mean).div_(std)
+    return clip.sub_(mean).div_(std)
 
 
 def check_frames(frames: Tensor) -> None:

@@ -99,6 +99,8 @@ def opened(video: Encoded, limits: Limits) -> Iterator[tuple[InputContainer, Vid
         # The cover of a song is a stream of pictures too.
         if not isinstance(stream, VideoStream) or Disposition.attached_pic in stream.disposition:
             raise VideoError(source, "has no video stream")
+        if stream.codec_context is None:
+            raise VideoError(source, "is in a codec that FFmpeg does not know")
         check_picture(source, stream.codec_context.width, stream.codec_context.height, limits)
         stream.codec_context.options = {"max_pixels": str(limits.pixels)}  # a stream may change its size later
         if torch.utils.data.get_worker_info() is None:
@@ -125,7 +127,9 @@ def open_container(video: Encoded, limits: Limits) -> InputContainer:
         "format_whitelist": f"{CONTAINERS},{PLAYLISTS}" if limits.playlists else CONTAINERS,
     }
     try:
-        return av.open(video, mode="r", options=options, timeout=min(STALLED_S, limits.wall_s))
+        # Titles and the like in old files need not be UTF-8.
+        timeout = min(STALLED_S, limits.wall_s)
+        return av.open(video, mode="r", options=options, metadata_errors="replace", timeout=timeout)
     except av.FFmpegError as error:
         if looks_like_playlist(video):
             why = "is a playlist, which leads to other files"

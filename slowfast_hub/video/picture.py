@@ -26,9 +26,14 @@ class Painter:
         # One for the whole stream, on one thread: PyAV would make one for each frame, with threads of its own, and an
         # ordinary frame takes less time than that.
         self._reformatter = VideoReformatter()
+        self._turn: tuple[bool, int, int] | None = None
 
     def __call__(self, frame: VideoFrame) -> Tensor:
-        quarter, down, right = orientation(frame)
+        if self._turn is None:
+            # Of the first frame, for all: PyAV's side data keep their frame alive until Python collects cycles, and a
+            # hundred pictures of a film would wait in memory for that.
+            self._turn = orientation(frame)
+        quarter, down, right = self._turn
         width, height = (self.info.height, self.info.width) if quarter else (self.info.width, self.info.height)
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
         picture = rgb.to_ndarray()

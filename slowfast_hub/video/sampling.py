@@ -70,9 +70,10 @@ def clip_indices(info: VideoInfo, spec: ClipSpec, *, start: float) -> Tensor:
 def clip_places(start: float, span: float, frames: int) -> Tensor:
     """The places of `frames` pictures spread over `span` places from `start`, as in `clip_indices`: (frames,) float64.
 
-    In double precision, for starts that are hours away.
+    In double precision, for starts that are hours away; a millionth of a place more, so that rounding errors of sums do
+    not lead to the frame before.
     """
-    return torch.linspace(start, start + max(span, 1.0) - 1, frames, dtype=torch.float64)
+    return torch.linspace(start, start + max(span, 1.0) - 1, frames, dtype=torch.float64) + 1e-6
 
 
 def segment_places(line: Places, spec: ClipSpec) -> Tensor:
