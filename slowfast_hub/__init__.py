@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from slowfast_hub.predict.predictor import Predictor as Predictor
     from slowfast_hub.predict.predictor import classify as classify
+    from slowfast_hub.spec import Clip as Clip
     from slowfast_hub.spec import ClipSpec as ClipSpec
+    from slowfast_hub.spec import Limits as Limits
     from slowfast_hub.spec import LoadReport as LoadReport
     from slowfast_hub.spec import Prediction as Prediction
     from slowfast_hub.spec import ResNet3DArch as ResNet3DArch
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     from slowfast_hub.spec import SlowFastArch as SlowFastArch
     from slowfast_hub.spec import VideoError as VideoError
     from slowfast_hub.spec import VideoInfo as VideoInfo
+    from slowfast_hub.spec import VideoLimitError as VideoLimitError
     from slowfast_hub.spec import WeightsInfo as WeightsInfo
     from slowfast_hub.transforms.eval import EvalTransform as EvalTransform
     from slowfast_hub.video.clips import sample_clip as sample_clip
+    from slowfast_hub.video.reader import open_video as open_video
+    from slowfast_hub.video.reader import read_frames as read_frames
     from slowfast_hub.zoo.create import create_model as create_model
     from slowfast_hub.zoo.create import from_pretrained as from_pretrained
     from slowfast_hub.zoo.fetch import FetchError as FetchError
@@ -39,7 +44,9 @@ if TYPE_CHECKING:
 HOME = {
     "predict.predictor": ("Predictor", "classify"),
     "spec": (
+        "Clip",
         "ClipSpec",
+        "Limits",
         "LoadReport",
         "Prediction",
         "ResNet3DArch",
@@ -47,10 +54,12 @@ HOME = {
         "SlowFastArch",
         "VideoError",
         "VideoInfo",
+        "VideoLimitError",
         "WeightsInfo",
     ),
     "transforms.eval": ("EvalTransform",),
     "video.clips": ("sample_clip",),
+    "video.reader": ("open_video", "read_frames"),
     "zoo.create": ("create_model", "from_pretrained"),
     "zoo.fetch": ("FetchError",),
     "zoo.hub": ("push_to_hub", "save_pretrained"),

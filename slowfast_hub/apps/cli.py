@@ -18,7 +18,8 @@ from rich.text import Text
 import slowfast_hub
 from slowfast_hub.apps import weights
 from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
-from slowfast_hub.spec import Prediction, VideoError
+from slowfast_hub.apps.options import Device, Limit, Model, OnError, limits_of
+from slowfast_hub.spec import Limits, Prediction, VideoError, one_of
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, override, weights_info
 
@@ -29,13 +30,14 @@ app.add_typer(weights.app, name="weights")
 @app.command()
 def classify(
     videos: Annotated[list[str], typer.Argument(help="Video files, URLs, or folders of frames.")],
-    model: Annotated[str, typer.Option(help="A name of `slowfast-hub list --pretrained`.")] = DEFAULT_MODEL,
-    views: Annotated[str, typer.Option(help="centre, paper (10x3), or CLIPSxCROPS such as 5x1.")] = "centre",
+    model: Model = DEFAULT_MODEL,
+    views: Annotated[str, typer.Option(help="centre, paper (10x3), dense, or CLIPSxCROPS such as 5x1.")] = "centre",
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
     fps: Annotated[float | None, typer.Option(help="Rate of a folder of frames; a file knows its own.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: CUDA where there is one.")
-    ] = None,
+    device: Device = None,
+    scaler: Annotated[str, typer.Option(help="exact, or swscale: faster, scores change a little.")] = "exact",
+    on_error: OnError = "report",
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Say what happens in each video.  Example: slowfast-hub classify examples/clip.mp4"""
@@ -43,7 +45,10 @@ def classify(
     from slowfast_hub.zoo.fetch import FetchError
 
     try:
-        predict = Predictor(model, views=views, device=device)
+        one_of("--on-error", on_error, ("raise", "skip", "report"))
+        one_of("--scaler", scaler, ("exact", "swscale"))
+        limits = limits_of(limit, Limits())
+        predict = Predictor(model, views=views, device=device, limits=limits, scaler=scaler)  # type: ignore[arg-type]
     except (ValueError, LookupError, RuntimeError) as error:
         # RuntimeError: torch's answer to a device that is not there
         raise usage(error) from error
@@ -62,8 +67,11 @@ def classify(
                 answer = predict(video, fps=fps)
             except (VideoError, ValueError, OSError) as error:
                 failed += 1
-                rows.append({"video": video, "error": str(error)})
                 complain(error)
+                if on_error == "report":
+                    rows.append({"video": video, "error": str(error)})
+                if on_error == "raise":
+                    break
                 continue
             rows.append(as_row(video, answer, top_k))
             if not as_json:

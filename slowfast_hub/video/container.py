@@ -12,24 +12,24 @@ import os
 import re
 import stat
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NoReturn
 
 import av
 import torch.utils.data
-from av import VideoStream
+from av import Packet, VideoStream
 from av.container import InputContainer
 from av.stream import Disposition
 
 from slowfast_hub.spec import Limits, VideoError, VideoLimitError
 
 Encoded = str | Path | bytes | BinaryIO
-Step = TypeVar("Step")
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 STALLED_S = 60.0  # a server that sends nothing for so long has failed
+LONGEST_NAME = 500  # of a video in messages; an address may hold a whole file
 ADVICE = "re-encode it or pass another file"
 
 # Demuxers of FFmpeg whose files hold their pictures in themselves.
@@ -55,25 +55,22 @@ BENEATH = {
 
 
 class Meter:
-    """What one reading of a video has used of its limits."""
+    """What one reading of a video has used of its limits. `with meter:` counts the time that passes inside."""
 
     def __init__(self, source: str, limits: Limits) -> None:
         self.source = source
         self.limits = limits
         self.frames = 0
         self.seconds = 0.0
+        self._begin = 0.0
 
-    def timed(self, steps: Iterator[Step]) -> Generator[Step]:
-        """The same steps, with the time counted that passes inside of them."""
-        while True:
-            begin = time.perf_counter()
-            step = next(steps, None)
-            self.seconds += time.perf_counter() - begin
-            if self.seconds > self.limits.wall_s:
-                self.exceeded("wall_s", f"took more than {self.limits.wall_s:g} s to decode")
-            if step is None:
-                return
-            yield step
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter()
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._begin
+        if error is None and self.seconds > self.limits.wall_s:
+            self.exceeded("wall_s", f"took more than {self.limits.wall_s:g} s to decode")
 
     def decoded(self, frames: int) -> None:
         """Count decoded frames."""
@@ -81,7 +78,7 @@ class Meter:
         if self.frames > self.limits.frames:
             self.exceeded("frames", f"more than {self.limits.frames} frames had to be decoded")
 
-    def exceeded(self, limit: str, what: str) -> None:
+    def exceeded(self, limit: str, what: str) -> NoReturn:
         raise VideoLimitError(self.source, limit, what)
 
 
@@ -125,33 +122,46 @@ def open_container(video: Encoded, limits: Limits) -> InputContainer:
     options = {
         "protocol_whitelist": ",".join(protocols),
         "format_whitelist": f"{CONTAINERS},{PLAYLISTS}" if limits.playlists else CONTAINERS,
+        "max_streams": str(limits.streams + 1),
+        "max_pixels": str(limits.pixels),  # of what FFmpeg itself decodes to know the streams
     }
     try:
         # Titles and the like in old files need not be UTF-8.
         timeout = min(STALLED_S, limits.wall_s)
         return av.open(video, mode="r", options=options, metadata_errors="replace", timeout=timeout)
+    except MemoryError as error:  # FFmpeg's answer to one stream too many
+        more = f"has more than {limits.streams} streams, or headers that ask for more memory than there is"
+        raise VideoLimitError(source, "streams", more) from error
     except av.FFmpegError as error:
-        if looks_like_playlist(video):
-            why = "is a playlist, which leads to other files"
-            raise VideoLimitError(source, "playlists", why) from error
+        if not limits.playlists and looks_like_playlist(video, error):
+            raise VideoLimitError(source, "playlists", "is a playlist, which leads to other files") from error
         raise VideoError(source, f"cannot be read as a video: {reason(error)}") from error
+
+
+def next_packet(packets: Iterator[Packet]) -> Packet | None:
+    """The next of `container.demux(stream)`, the empty one last that makes a decoder give all it has; then None."""
+    try:
+        return next(packets, None)
+    except IndexError:
+        # PyAV 18 also ends streams that appeared on the way, and does not know them; ours came before those.
+        return None
 
 
 def address(video: str | Path, limits: Limits) -> tuple[str | io.BytesIO, tuple[str, ...]]:
     """What FFmpeg opens for a path or an address, and the protocols it may use then."""
-    source = str(video)
-    path = source.removeprefix("file:")
+    source = source_name(video)
+    path = str(video).removeprefix("file:")
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         status = None
-    protocol = re.match(r"([A-Za-z0-9+.-]{2,})[:,]", source) if status is None and isinstance(video, str) else None
+    protocol = re.match(r"([A-Za-z0-9+.-]{2,})[:,]", str(video)) if status is None and isinstance(video, str) else None
     name = protocol[1].lower() if protocol else "file"
     if name not in limits.protocols:
         raise VideoLimitError(source, "protocols", f"needs the protocol {name!r}; allowed are {limits.protocols}")
     if name != "file":
         reachable = [name, *(other for other in ("http", "https") if other in limits.protocols)]  # by redirection
-        return source, tuple(dict.fromkeys(each for over in reachable for each in (over, *BENEATH.get(over, ()))))
+        return str(video), tuple(dict.fromkeys(each for over in reachable for each in (over, *BENEATH.get(over, ()))))
     if status is None:
         raise VideoError(source, "there is no such file")
     if not stat.S_ISREG(status.st_mode):
@@ -174,11 +184,11 @@ def check_picture(source: str, width: int, height: int, limits: Limits) -> None:
         raise VideoLimitError(source, "pixels", f"has pictures of {width} x {height} px, more than {limits.pixels} px")
 
 
-def looks_like_playlist(video: str | io.BytesIO | BinaryIO) -> bool:
-    """Whether a file that FFmpeg would not open is a list of others."""
+def looks_like_playlist(video: str | io.BytesIO | BinaryIO, error: av.FFmpegError) -> bool:
+    """Whether a file that FFmpeg would not open is a list of others. Of an address only the error is known."""
     if isinstance(video, str):
         if not video.startswith("file:"):
-            return False
+            return isinstance(error, av.ArgumentError)
         with open(video.removeprefix("file:"), "rb") as file:
             head = file.read(64)
     else:
@@ -189,7 +199,7 @@ def looks_like_playlist(video: str | io.BytesIO | BinaryIO) -> bool:
 
 def source_name(video: Encoded) -> str:
     if isinstance(video, str | Path):
-        return str(video)
+        return str(video) if len(str(video)) <= LONGEST_NAME else f"{str(video)[:LONGEST_NAME]}..."
     return "bytes" if isinstance(video, bytes) else str(getattr(video, "name", "file object"))
 
 

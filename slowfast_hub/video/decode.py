@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import av
-from av import VideoFrame, VideoStream
+from av import Packet, VideoFrame, VideoStream
 from av.container import InputContainer
 from torch import Tensor
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo
-from slowfast_hub.video.container import ADVICE, Encoded, Meter, opened, reason
+from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason
 from slowfast_hub.video.picture import Painter
-from slowfast_hub.video.track import OutOfOrder, Track, probe
+from slowfast_hub.video.track import OutOfOrder, probe
 
 WORTH_A_SEEK = 32  # frames left out by it: a seek empties the decoder, which then waits for its threads again
 
@@ -94,13 +94,17 @@ class FileReader:
 
     def _lean(self, decoding: Decoding, wanted: list[int]) -> Numbered:
         """As `_whole`, without the pictures that nobody asked for and no other picture refers to."""
-        needed = bytearray(self.info.frames)
+        track, needed = self._track, bytearray(self.info.frames)
         for number in wanted:
             needed[number] = 1
+
+        def is_needed(packet: Packet) -> bool:
+            number = track.number(packet.pts)
+            return number < 0 or bool(needed[number])
+
         for run in self._runs(wanted):
-            decoding.seek(self._track.key(run[0]))
-            frames = decoding.lean_frames(self._track, needed)
-            yield from until(run[-1], self._track.numbered(frames, first=run[0], needed=needed))
+            decoding.seek(track.key(run[0]))
+            yield from until(run[-1], track.numbered(decoding.frames(is_needed), first=run[0], needed=needed))
 
     def _whole(self, decoding: Decoding, wanted: list[int]) -> Numbered:
         for run in self._runs(wanted):
@@ -134,19 +138,16 @@ class Decoding:
             with suppress(av.FFmpegError):  # not seekable: decoding goes on where it is, and times still tell
                 self._container.seek(entry, stream=self._stream)
 
-    def frames(self) -> Iterator[VideoFrame]:
-        """Decoded frames, in the order they are shown."""
-        for frame in self._meter.timed(self._container.decode(self._stream)):
-            self._meter.decoded(1)
-            yield frame
-
-    def lean_frames(self, track: Track, needed: bytearray) -> Iterator[VideoFrame]:
-        """The frames marked in `needed`, and those that they refer to."""
-        context = self._stream.codec_context
-        for packet in self._meter.timed(self._container.demux(self._stream)):
-            number = track.number(packet.pts)
-            context.skip_frame = "DEFAULT" if number < 0 or needed[number] else "NONREF"
-            frames = packet.decode()
+    def frames(self, needed: Callable[[Packet], bool] = lambda packet: True) -> Iterator[VideoFrame]:
+        """Decoded frames, in the order they are shown: those of needed packets, and all that others refer to."""
+        context, packets = self._stream.codec_context, self._container.demux(self._stream)
+        while True:
+            with self._meter:
+                packet = next_packet(packets)
+                if packet is None:
+                    return
+                context.skip_frame = "DEFAULT" if needed(packet) else "NONREF"
+                frames = packet.decode()
             self._meter.decoded(len(frames))
             yield from frames
 

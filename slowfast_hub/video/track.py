@@ -19,7 +19,7 @@ from av import VideoFrame
 from torch import Tensor
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo, VideoLimitError
-from slowfast_hub.video.container import ADVICE, Encoded, Meter, opened, reason, source_name
+from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason, source_name
 from slowfast_hub.video.picture import displayed_size
 
 DEFAULT_FPS = 30.0  # of arrays and folders, which carry no rate, and of a lone frame
@@ -91,9 +91,14 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
     try:
         with opened(video, limits) as (container, stream):
             base, rate = stream.time_base, stream.average_rate
-            for packet in meter.timed(container.demux(stream)):
-                if first is None:
-                    first = next(meter.timed(iter(packet.decode())), None)
+            packets = container.demux(stream)
+            while True:
+                with meter:
+                    packet = next_packet(packets)
+                    if packet is None:
+                        break
+                    if first is None:
+                        first = next(iter(packet.decode()), None)
                 size += packet.size
                 if packet.size and not packet.is_discard:
                     if packet.pts is None:

@@ -48,12 +48,33 @@ def test_a_bad_file_is_one_line_and_the_others_go_on(tmp_path):
     assert len([line for line in result.stderr.splitlines() if line.startswith("error")]) == 1
 
 
+@pytest.mark.parametrize(("policy", "rows"), [("report", 2), ("skip", 1), ("raise", 0)])
+def test_what_happens_after_a_bad_file_is_said(policy, rows, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("not a video")
+    result = run("classify", str(bad), CLIP, "--json", "--on-error", policy)
+    assert result.exit_code == 1
+    assert len(json.loads(result.stdout)) == rows
+    assert "bad.mp4" in result.stderr
+
+
+def test_limits_of_files_are_options():
+    result = run("classify", CLIP, "--limit", "bytes=1000")
+    assert result.exit_code == 1
+    assert "more than 1000" in result.stderr
+    assert run("classify", CLIP, "--limit", "bytes=10000000", "--limit", "wall_s=60").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("classify", CLIP, "--model", "slowfast_r50_8x9"), "slowfast_r50_8x9"),
         (("classify", CLIP, "--views", "many"), "'centre', 'paper'"),
         (("classify", CLIP, "--device", "nonsense"), "nonsense"),
+        (("classify", CLIP, "--on-error", "ignore"), "'raise', 'skip', 'report'"),
+        (("classify", CLIP, "--scaler", "best"), "'exact', 'swscale'"),
+        (("classify", CLIP, "--limit", "minutes=3"), "wall_s"),
+        (("classify", CLIP, "--limit", "frames=many"), "takes a number; got 'many'"),
         (("info", "slowfast_r50_8x9"), "did you mean 'slowfast_r50_8x8'"),
         (("classify",), "videos"),
         (("nonsense",), "nonsense"),

@@ -9,7 +9,7 @@ from slowfast_hub.models import build
 from slowfast_hub.predict.clips import stream_clips
 from slowfast_hub.predict.predictor import Predictor, run_views
 from slowfast_hub.predict.views import plan_views
-from slowfast_hub.spec import ClipSpec, SlowFastArch, VideoError
+from slowfast_hub.spec import ClipSpec, Limits, SlowFastArch, VideoError, VideoLimitError
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.reader import ArrayReader, open_video, read_frames
 from slowfast_hub.zoo.create import create_model
@@ -179,3 +179,35 @@ def test_a_detector_is_refused_before_anything_is_fetched(monkeypatch):
     monkeypatch.setattr("slowfast_hub.zoo.create.weights_path", lambda info: pytest.fail("it was fetched"))
     with pytest.raises(ValueError, match=r"slow_det_r50_4x16.ptv_ava22 is a detector and needs boxes"):
         Predictor("slow_det_r50_4x16.ptv_ava22")
+
+
+def test_a_set_of_videos_raises_reports_or_skips_what_cannot_be_read(predictor, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    videos = [noise(30), broken, CLIP]
+    with pytest.raises(VideoError, match=r"broken\.mp4"):
+        list(predictor.many(videos))
+    first, error, last = predictor.many(videos, on_error="report")
+    assert isinstance(error, VideoError)
+    assert error.source == str(broken)
+    assert torch.equal(first.probs, predictor(noise(30)).probs)
+    with pytest.warns(UserWarning, match=r"skipped .*broken\.mp4"):
+        answers = list(predictor.many(videos, on_error="skip"))
+    assert [answer.video.source for answer in answers] == ["array", str(CLIP)]
+    assert torch.equal(answers[1].probs, last.probs)
+    with pytest.raises(ValueError, match="on_error must be one of 'raise', 'skip', 'report'; got 'ignore'"):
+        next(predictor.many(videos, on_error="ignore"))
+
+
+def test_a_predictor_keeps_its_limits():
+    with pytest.raises(VideoLimitError, match=r"more than 1000; .* Limits\(bytes=\.\.\.\)"):
+        Predictor(limits=Limits(bytes=1000))(CLIP)
+
+
+def test_the_fast_scaler_is_asked_for_and_close():
+    exact, fast = Predictor()(CLIP), Predictor(scaler="swscale")(CLIP)
+    assert torch.equal(Predictor(scaler="exact")(CLIP).probs, exact.probs)
+    assert not torch.equal(fast.probs, exact.probs)
+    assert (fast.probs - exact.probs).abs().max() < 0.1
+    with pytest.raises(ValueError, match="scaler must be one of 'exact', 'swscale'"):
+        Predictor(scaler="fast")
