@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
 AT_ONCE: dict[str, set[str]] = {"video": {"torch", "numpy", "av"}, "apps": {"typer", "rich"}}
 # ... and which inside functions only.
 INSIDE: dict[str, set[str]] = {
+    "video": {"torchcodec"},
     "models": {"torchvision"},
     "transforms": {"timm"},
     "zoo": {"safetensors", "huggingface_hub", "filelock", "timm"},

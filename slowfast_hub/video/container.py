@@ -104,7 +104,14 @@ def opened(video: Encoded, limits: Limits) -> Iterator[tuple[InputContainer, Vid
             stream.thread_type = "AUTO"
         else:
             stream.codec_context.thread_count = 1  # the other workers have the other cores
-        yield container, stream
+        try:
+            yield container, stream
+        except av.FFmpegError as error:
+            if stream.codec_context.width:
+                raise
+            # What most decoders leave of a size that they refuse.
+            size = f"has pictures of more than {limits.pixels} px, or of no possible size"
+            raise VideoLimitError(source, "pixels", size) from error
 
 
 def open_container(video: Encoded, limits: Limits) -> InputContainer:

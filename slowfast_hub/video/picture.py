@@ -30,9 +30,7 @@ class Painter:
 
     def __call__(self, frame: VideoFrame) -> Tensor:
         if self._turn is None:
-            # Of the first frame, for all: PyAV's side data keep their frame alive until Python collects cycles, and a
-            # hundred pictures of a film would wait in memory for that.
-            self._turn = orientation(frame)
+            self._turn = orientation(frame)  # of the first frame, for all
         quarter, down, right = self._turn
         width, height = (self.info.height, self.info.width) if quarter else (self.info.width, self.info.height)
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
@@ -43,7 +41,10 @@ class Painter:
 
 def orientation(frame: VideoFrame) -> tuple[bool, int, int]:
     """How to show a frame upright: swap rows and columns or not, then the steps (1 or -1) down the rows and right."""
-    matrix = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")  # PyAV's stub knows other keys only
+    # Asked of a copy of 2 x 2 px: PyAV's side data keep their frame alive until Python collects cycles, and the pictures
+    # of a hundred clips would wait in memory for that.
+    small = VideoReformatter().reformat(frame, width=2, height=2, format="gray", interpolation="POINT", threads=1)
+    matrix = cast(Mapping[str, Buffer], small.side_data).get("DISPLAYMATRIX")  # PyAV's stub knows other keys only
     if matrix is None:
         return False, 1, 1
     # 3x3 fixed point, row vectors: (x, y) is shown at (a x + c y, b x + d y); a mirrored one has determinant < 0.
