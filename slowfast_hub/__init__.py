@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from slowfast_hub.predict.features import FeatureExtractor as FeatureExtractor
+    from slowfast_hub.predict.features import Features as Features
+    from slowfast_hub.predict.features import features as features
     from slowfast_hub.predict.predictor import Predictor as Predictor
     from slowfast_hub.predict.predictor import classify as classify
     from slowfast_hub.spec import Clip as Clip
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from slowfast_hub.zoo.timm_names import register_timm as register_timm
 
 HOME = {
+    "predict.features": ("FeatureExtractor", "Features", "features"),
     "predict.predictor": ("Predictor", "classify"),
     "spec": (
         "Clip",

@@ -33,6 +33,7 @@ AT_ONCE: dict[str, set[str]] = {"video": {"torch", "numpy", "av"}, "apps": {"typ
 # ... and which inside functions only.
 INSIDE: dict[str, set[str]] = {
     "video": {"torchcodec"},
+    "predict": {"numpy"},
     "models": {"torchvision"},
     "transforms": {"timm"},
     "zoo": {"safetensors", "huggingface_hub", "filelock", "timm"},

@@ -18,6 +18,7 @@ from rich.text import Text
 import slowfast_hub
 from slowfast_hub.apps import weights
 from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
+from slowfast_hub.apps.features import features
 from slowfast_hub.apps.options import Device, Limit, Model, OnError, limits_of
 from slowfast_hub.spec import Limits, Prediction, VideoError, one_of
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
@@ -25,6 +26,7 @@ from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, ove
 
 app = typer.Typer(help="SlowFast video networks: name in, model or answer out.", no_args_is_help=True)
 app.add_typer(weights.app, name="weights")
+app.command()(features)
 
 
 @app.command()

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_hub.models.heads import ClassHead, RoIHead
-from slowfast_hub.models.pathway import Pathway
-from slowfast_hub.spec import Arch
+from slowfast_hub.models.pathway import STAGES, Pathway
+from slowfast_hub.spec import Arch, one_of
 
 Clips = Tensor | list[Tensor] | tuple[Tensor, ...]  # (B, C, T, H, W), or [slow, fast]
+
+MAPS = ("stem", *STAGES)  # whose maps `forward_features` gives
 
 
 class Classifier(nn.Module):
@@ -37,7 +39,7 @@ class Classifier(nn.Module):
     def num_classes(self) -> int:
         return self.arch.num_classes
 
-    def forward_features(self, clips: Clips) -> tuple[Tensor, ...]:
+    def forward_features(self, clips: Clips, stage: str = "res5") -> tuple[Tensor, ...]:
         raise NotImplementedError
 
     def forward_head(self, maps: Sequence[Tensor], pre_logits: bool = False, rois: Tensor | None = None) -> Tensor:
@@ -76,6 +78,12 @@ class Classifier(nn.Module):
         for module in self.modules():
             if isinstance(module, Pathway):
                 module.grad_checkpointing = enable
+
+
+def stages_until(stage: str) -> int:
+    """How many of res2..res5 make the maps of `stage`, one of MAPS."""
+    one_of("stage", stage, MAPS)
+    return MAPS.index(stage)
 
 
 def check_clips(name: str, clips: Tensor, channels: int) -> None:

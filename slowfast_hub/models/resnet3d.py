@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from slowfast_hub.models.blocks import init_weights
-from slowfast_hub.models.classifier import Classifier, check_clips
+from slowfast_hub.models.classifier import Classifier, check_clips, stages_until
 from slowfast_hub.models.pathway import Pathway
 from slowfast_hub.spec import ResNet3DArch
 
@@ -31,14 +31,19 @@ class ResNet3D(Classifier):
         self.finish(arch, self.pathway.num_features)
         init_weights(self, zero_init_last=arch.zero_init_last)
 
-    def forward_features(self, clips: Tensor) -> tuple[Tensor]:  # type: ignore[override]
-        """Clips to the map of res5, `(B, 2048, T', H/32, W/32)`, in a tuple of one; T' = T / strides and pool."""
+    def forward_features(self, clips: Tensor, stage: str = "res5") -> tuple[Tensor]:  # type: ignore[override]
+        """Clips to the map of res5, `(B, 2048, T', H/32, W/32)`, in a tuple of one; T' = T / strides and pool.
+
+        With another `stage` ("stem", "res2" .. "res4") to the map it gives, that of res2 before the pool over time;
+        nothing later is computed.
+        """
+        last = stages_until(stage)
         check_clips("clips", clips, self.arch.in_chans)
         first, second = self.arch.stem_strides
         least = first * second * (self.arch.temporal_pool - 1) + 1  # strides round up, the pool rounds down
         if clips.shape[2] < least:
             raise ValueError(f"a clip needs at least {least} frames; got {clips.shape[2]}")
-        x = self.temporal_pool(self.pathway.stage(0, self.pathway.stem(clips)))
-        for i in (1, 2, 3):
-            x = self.pathway.stage(i, x)
+        x = self.pathway.stem(clips)
+        for i in range(last):
+            x = self.pathway.stage(i, self.temporal_pool(x) if i == 1 else x)
         return (x,)

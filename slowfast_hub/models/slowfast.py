@@ -7,7 +7,7 @@ from math import ceil
 from torch import Tensor, nn
 
 from slowfast_hub.models.blocks import init_weights
-from slowfast_hub.models.classifier import Classifier, Clips, check_clips
+from slowfast_hub.models.classifier import Classifier, Clips, check_clips, stages_until
 from slowfast_hub.models.fast_input import FAST_CHANNELS, FAST_INPUTS, slow_indices
 from slowfast_hub.models.lateral import LATERALS
 from slowfast_hub.models.pathway import Pathway
@@ -78,10 +78,15 @@ class SlowFast(Classifier):
             )
         return slow, FAST_INPUTS[self.arch.fast_input](fast)
 
-    def forward_features(self, clips: Clips) -> tuple[Tensor, Tensor]:
-        """Clips to the maps of res5: slow `(B, 2048, T / alpha, H/32, W/32)` and fast `(B, 256, T, H/32, W/32)`."""
+    def forward_features(self, clips: Clips, stage: str = "res5") -> tuple[Tensor, Tensor]:
+        """Clips to the maps of res5: slow `(B, 2048, T / alpha, H/32, W/32)` and fast `(B, 256, T, H/32, W/32)`.
+
+        With another `stage` ("stem", "res2" .. "res4") to the maps it gives, before the lateral connection behind it
+        widens the slow one; nothing later is computed.
+        """
+        last = stages_until(stage)
         slow, fast = self.split(clips)
         slow, fast = self.slow.stem(slow), self.fast.stem(fast)
-        for i, lateral in enumerate(self.laterals):
-            slow, fast = self.slow.stage(i, lateral(slow, fast)), self.fast.stage(i, fast)
+        for i in range(last):
+            slow, fast = self.slow.stage(i, self.laterals[i](slow, fast)), self.fast.stage(i, fast)
         return slow, fast

@@ -16,17 +16,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from slowfast_hub.models import ResNet3D, SlowFast, VideoModel
+from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
 from slowfast_hub.predict.clips import batch, stream_clips
 from slowfast_hub.predict.dense import dense_logits
+from slowfast_hub.predict.network import open_network
 from slowfast_hub.predict.views import parse_views, plan_views
 from slowfast_hub.spec import WHOLE, Arch, Limits, Prediction, VideoError, ViewPlan, Views, one_of, whole
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import FileReader
 from slowfast_hub.video.reader import Video, VideoReader, open_video
-from slowfast_hub.zoo.create import create_model
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, find_arch, weights_info
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE
 
 BATCH_SIZE = 4  # views per run of the network
 
@@ -56,8 +56,6 @@ class Predictor:
         limits: Limits | None = None,
         scaler: Scaler = "exact",
     ) -> None:
-        if not isinstance(name, str | SlowFast | ResNet3D):
-            raise TypeError(f"Predictor takes a name or a network of this package; got {name!r:.80}")
         parse_views(views)
         whole("batch_size", batch_size, 1)
         one_of("scaler", scaler, ("exact", "swscale"))
@@ -65,18 +63,10 @@ class Predictor:
         self.batch_size = batch_size
         self.limits = limits or Limits()
         self.scaler = scaler
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if isinstance(name, str) and ":" not in name:
-            check_answers_rgb(name, find_arch(name.partition(".")[0]))  # before anything is fetched
-        if isinstance(name, str):
-            self.name = name if ":" in name else weights_info(name).name
-            self.note = DEFAULT_NOTE if name == DEFAULT_MODEL else ""
-            model = create_model(self.name, pretrained=":" not in name)
-        else:
-            self.name, self.note, model = type(name).__name__, "", name
-        check_answers_rgb(self.name, model.arch)
-        self.model = model.eval().to(self.device)
-        self.labels = model.labels or tuple(f"class {index}" for index in range(model.num_classes))
+        self.name, self.model = open_network(name, device=device, check=check_answers_rgb)
+        self.device = next(self.model.parameters()).device
+        self.note = DEFAULT_NOTE if name == DEFAULT_MODEL else ""
+        self.labels = self.model.labels or tuple(f"class {index}" for index in range(self.model.num_classes))
 
     def __call__(self, video: Video, *, fps: float | None = None) -> Prediction:
         """Classify one video: a path, a URL, bytes, a file object, `(T, H, W, 3)` uint8, or a folder of frames.
