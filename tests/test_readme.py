@@ -1,4 +1,4 @@
-"""Every Python block of the README runs, and what its comments promise is what comes out."""
+"""Every Python block of the README and of docs/video.md runs, and what its comments promise is what comes out."""
 
 import ast
 import re
@@ -8,14 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+TEXT = README + (ROOT / "docs" / "video.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def close(shown: object, got: object) -> bool:
     """Equal, numbers to the two digits that a README prints."""
     if isinstance(shown, float):
         return abs(shown - got) < 0.006
-    if isinstance(shown, list):
+    if isinstance(shown, list | tuple):
         return len(shown) == len(got) and all(map(close, shown, got))
     if isinstance(shown, dict):
         return shown.keys() == got.keys() and all(close(shown[key], got[key]) for key in shown)

@@ -132,9 +132,9 @@ def open_container(video: Encoded, limits: Limits) -> InputContainer:
         "max_streams": str(limits.streams + 1),
         "max_pixels": str(limits.pixels),  # of what FFmpeg itself decodes to know the streams
     }
+    timeout, begin = min(STALLED_S, limits.wall_s), time.perf_counter()
     try:
         # Titles and the like in old files need not be UTF-8.
-        timeout = min(STALLED_S, limits.wall_s)
         return av.open(video, mode="r", options=options, metadata_errors="replace", timeout=timeout)
     except MemoryError as error:  # FFmpeg's answer to one stream too many
         more = f"has more than {limits.streams} streams, or headers that ask for more memory than there is"
@@ -142,6 +142,8 @@ def open_container(video: Encoded, limits: Limits) -> InputContainer:
     except av.FFmpegError as error:
         if not limits.playlists and looks_like_playlist(video, error):
             raise VideoLimitError(source, "playlists", "is a playlist, which leads to other files") from error
+        if time.perf_counter() - begin > limits.wall_s:
+            raise VideoLimitError(source, "wall_s", f"took more than {limits.wall_s:g} s to open") from error
         raise VideoError(source, f"cannot be read as a video: {reason(error)}") from error
 
 
