@@ -324,16 +324,18 @@ class VideoInfo:
     times_s: Tensor | None = field(
         default=None, repr=False, compare=False
     )  # (frames,) float64, only when the rate varies
+    strays_s: Tensor | None = field(
+        default=None, repr=False, compare=False
+    )  # the same of a steady file, where single frames lie beside their rate's grid
 
     def time_s(self, frame: int) -> float:
         """Presentation time of a frame, in seconds of the file."""
-        return self.start_s + frame / self.fps if self.times_s is None else float(self.times_s[frame])
+        exact_s = self.strays_s if self.times_s is None else self.times_s
+        return self.start_s + frame / self.fps if exact_s is None else float(exact_s[frame])
 
     def end_s(self, frame: int) -> float:
         """When a frame stops being shown, in seconds of the file: when the next begins; the last has a mean length."""
-        if self.times_s is None or frame + 1 < self.frames:
-            return self.time_s(frame + 1)
-        return self.time_s(frame) + 1 / self.fps
+        return self.time_s(frame + 1) if frame + 1 < self.frames else self.time_s(frame) + 1 / self.fps
 
     def span_s(self, indices: Tensor) -> tuple[float, float]:
         """When the frames `indices`, in ascending order, begin and end, in seconds of the file."""

@@ -102,7 +102,7 @@ class Timeline:
     def as_json(self, segments: Sequence[Segment]) -> dict[str, object]:
         """All of it as plain values; of each window the best labels."""
         scores, classes = self.probs.topk(min(TOP, self.probs.shape[1]))
-        video = {name: value for name, value in asdict(self.video).items() if name != "times_s"}
+        video = {name: value for name, value in asdict(self.video).items() if name not in ("times_s", "strays_s")}
         windows = [
             {"start": start, "end": end, "top": [{"label": self.labels[c], "score": s} for s, c in zip(row, best)]}
             for start, end, row, best in zip(

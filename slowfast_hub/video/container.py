@@ -32,6 +32,9 @@ STALLED_S = 60.0  # a server that sends nothing for so long has failed
 LONGEST_NAME = 500  # of a video in messages; an address may hold a whole file
 ADVICE = "re-encode it or pass another file"
 
+# FFmpeg's MPEG-4 decoder gives other pixels for interlaced B-pictures when frames are shared out among threads.
+SINGLE_THREADED = ("mpeg4",)
+
 # Demuxers of FFmpeg whose files hold their pictures in themselves.
 CONTAINERS = (
     "3g2,3gp,apng,asf,av1,avi,avif,cavsvideo,dirac,dnxhd,dv,f4v,flv,gif,gxf,h261,h263,h264,hevc,ivf,jpegxl_anim,kux,m4a,m4v,"
@@ -100,10 +103,11 @@ def opened(video: Encoded, limits: Limits) -> Iterator[tuple[InputContainer, Vid
             raise VideoError(source, "is in a codec that FFmpeg does not know")
         check_picture(source, stream.codec_context.width, stream.codec_context.height, limits)
         stream.codec_context.options = {"max_pixels": str(limits.pixels)}  # a stream may change its size later
-        if torch.utils.data.get_worker_info() is None:
+        alone = torch.utils.data.get_worker_info() is None  # else the other workers have the other cores
+        if alone and stream.codec_context.name not in SINGLE_THREADED:
             stream.thread_type = "AUTO"
         else:
-            stream.codec_context.thread_count = 1  # the other workers have the other cores
+            stream.codec_context.thread_count = 1
         try:
             yield container, stream
         except av.FFmpegError as error:

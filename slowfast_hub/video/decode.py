@@ -21,7 +21,7 @@ from torch import Tensor
 from slowfast_hub.spec import Limits, VideoError, VideoInfo
 from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason
 from slowfast_hub.video.picture import Painter
-from slowfast_hub.video.track import OutOfOrder, probe
+from slowfast_hub.video.track import OutOfOrder, Track, probe
 
 WORTH_A_SEEK = 32  # frames left out by it: a seek empties the decoder, which then waits for its threads again
 
@@ -103,16 +103,17 @@ class FileReader:
             return number < 0 or bool(needed[number])
 
         for run in self._runs(wanted):
-            decoding.seek(track.key(run[0]))
-            yield from until(run[-1], track.numbered(decoding.frames(is_needed), first=run[0], needed=needed))
+            first, sought = decoding.seek(track, run[0])
+            frames = decoding.frames(is_needed)
+            yield from until(run[-1], track.numbered(frames, first=first, sought=sought, needed=needed))
 
     def _whole(self, decoding: Decoding, wanted: list[int]) -> Numbered:
         for run in self._runs(wanted):
-            decoding.seek(self._track.key(run[0]))
-            yield from until(run[-1], self._track.numbered(decoding.frames(), first=run[0]))
+            first, sought = decoding.seek(self._track, run[0])
+            yield from until(run[-1], self._track.numbered(decoding.frames(), first=first, sought=sought))
 
     def _from_the_beginning(self, decoding: Decoding, wanted: list[int]) -> Numbered:
-        return self._track.numbered(decoding.frames(), first=wanted[0])
+        return self._track.numbered(decoding.frames(), first=wanted[0], sought=False)
 
     def _runs(self, wanted: list[int]) -> Iterator[list[int]]:
         """`wanted` in pieces, each to be decoded in one go from a keyframe at or before its first frame."""
@@ -132,11 +133,17 @@ class Decoding:
     def __init__(self, container: InputContainer, stream: VideoStream, meter: Meter) -> None:
         self._container, self._stream, self._meter = container, stream, meter
 
-    def seek(self, entry: int | None) -> None:
-        """Go on at the keyframe of that time; None: where decoding stands, at first the beginning."""
-        if entry is not None:
-            with suppress(av.FFmpegError):  # not seekable: decoding goes on where it is, and times still tell
-                self._container.seek(entry, stream=self._stream)
+    def seek(self, track: Track, number: int) -> tuple[int, bool]:
+        """Go to the last keyframe at or before frame `number`, or stay, at first at the beginning, if there is none.
+
+        Returns the frame that has to come first, or one before it, and whether there was a seek.
+        """
+        key = track.key(number)
+        if key is None:
+            return number, False
+        with suppress(av.FFmpegError):  # not seekable: decoding goes on where it is, and times still tell
+            self._container.seek(track.entry(key), stream=self._stream)
+        return track.number(key), True
 
     def frames(self, needed: Callable[[Packet], bool] = lambda packet: True) -> Iterator[VideoFrame]:
         """Decoded frames, in the order they are shown: those of needed packets, and all that others refer to."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from av import VideoFrame
 from av.buffer import Buffer
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from torch import Tensor
 
 from slowfast_hub.spec import VideoInfo
@@ -43,7 +43,10 @@ def orientation(frame: VideoFrame) -> tuple[bool, int, int]:
     """How to show a frame upright: swap rows and columns or not, then the steps (1 or -1) down the rows and right."""
     # Asked of a copy of 2 x 2 px: PyAV's side data keep their frame alive until Python collects cycles, and the pictures
     # of a hundred clips would wait in memory for that.
-    small = VideoReformatter().reformat(frame, width=2, height=2, format="gray", interpolation="POINT", threads=1)
+    # The matrix of colours is given, because there are some that cannot be converted, and here it does not matter.
+    small = VideoReformatter().reformat(
+        frame, 2, 2, "gray", Colorspace.ITU709, Colorspace.ITU709, interpolation="POINT", threads=1
+    )
     matrix = cast(Mapping[str, Buffer], small.side_data).get("DISPLAYMATRIX")  # PyAV's stub knows other keys only
     if matrix is None:
         return False, 1, 1

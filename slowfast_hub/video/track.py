@@ -16,11 +16,11 @@ import av
 import numpy as np
 import torch
 from av import VideoFrame
-from torch import Tensor
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo, VideoLimitError
 from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason, source_name
 from slowfast_hub.video.picture import displayed_size
+from slowfast_hub.video.sampling import TIME_ROUNDING_S
 
 DEFAULT_FPS = 30.0  # of arrays and folders, which carry no rate, and of a lone frame
 MAX_REORDER = 16  # frames that a decoder may hold back to show them in order (H.264, H.265)
@@ -39,6 +39,7 @@ class Track:
 
     times: array[int]  # presentation time of frame 0, 1, ..., ascending
     keys: array[int]  # those of them where decoding can begin, ascending
+    entries: array[int]  # of each of those: the time to seek to
     lean: bool = False  # pictures that nobody asked for may be left out (LEAN_CODECS)
 
     def number(self, time: int | None) -> int:
@@ -51,17 +52,25 @@ class Track:
         at = bisect_right(self.keys, self.times[number])
         return self.keys[at - 1] if at and self.keys[at - 1] > self.times[0] else None
 
+    def entry(self, key: int) -> int:
+        """The time that leads a seek to the keyframe of time `key`."""
+        return self.entries[bisect_left(self.keys, key)]
+
     def numbered(
-        self, frames: Iterator[VideoFrame], *, first: int, needed: bytearray | None = None
+        self, frames: Iterator[VideoFrame], *, first: int, sought: bool, needed: bytearray | None = None
     ) -> Iterator[tuple[int, VideoFrame]]:
         """Frames with the numbers that their times give; OutOfOrder if they miss frame `first` or go back.
 
+        sought: they come after a seek, `first` is the keyframe it leads to, and a frame that does not come is a fault.
         needed: for each frame of the video, whether it must come (else the decoder may have left it out).
         """
         before = None
         for frame in frames:
             ahead, number = [frame], self.number(frame.pts)
             if before is not None and number != before + 1:
+                if needed is None and sought:
+                    # MPEG-4's decoder leaves out interlaced B-pictures from a seek on, for good.
+                    raise OutOfOrder
                 if needed is None:
                     # A packet without a picture, or the first sign of times out of order? The next frames tell.
                     ahead += islice(frames, MAX_REORDER)
@@ -77,7 +86,7 @@ class Track:
             raise OutOfOrder
 
 
-NO_TRACK = Track(array("q"), array("q"))
+NO_TRACK = Track(array("q"), array("q"), array("q"))
 
 
 def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
@@ -87,10 +96,13 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
     """
     source = source_name(video)
     meter = Meter(source, limits)
-    first, times, keys, untimed, size = None, array("q"), bytearray(), 0, 0
+    first, times, entries, keys, untimed, size = None, array("q"), array("q"), bytearray(), 0, 0
     try:
         with opened(video, limits) as (container, stream):
             base, rate = stream.time_base, stream.average_rate
+            # Seeks go by presentation time; in MPEG-TS by decoding time. In a program stream they lead to times that
+            # belong to other pictures: it is read from the beginning.
+            by_decoding, seekable = container.format.name == "mpegts", container.format.name != "mpeg"
             packets = container.demux(stream)
             while True:
                 with meter:
@@ -105,7 +117,8 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
                         untimed += 1
                     else:
                         times.append(packet.pts)
-                        keys.append(packet.is_keyframe)
+                        keys.append(packet.is_keyframe and seekable)
+                        entries.append(packet.dts if by_decoding and packet.dts is not None else packet.pts)
                 if len(times) + untimed > MAX_PACKETS:
                     raise VideoError(source, f"holds more than {MAX_PACKETS} pictures")
                 if size > limits.bytes:  # a server need not say how long it goes on
@@ -118,10 +131,13 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
     if first is None:
         raise VideoError(source, f"no frame can be decoded; {ADVICE}")
     lean = codec in LEAN_CODECS and not first.interlaced_frame
-    track = NO_TRACK if made_up or untimed else track_of(times, keys, first.pts, lean=lean)
+    track = NO_TRACK if made_up or untimed else track_of(times, keys, entries, first.pts, lean=lean)
     frames = len(track.times) or len(times) + untimed
     ticks = np.array(track.times if track.times else np.sort(times), dtype=np.float64) * float(base or 1)
-    fps, times_s = rate_of(ticks, frames, rate=float(rate or 0))
+    ticks = ticks[:0] if made_up else ticks
+    fps, steady = rate_of(ticks, frames, rate=float(rate or 0))
+    # Of a steady file only what its rate does not say by itself: a frame that was dropped shifts those around it.
+    strays = len(ticks) == frames and np.abs(ticks - ticks[0] - np.arange(frames) / fps).max() > TIME_ROUNDING_S
     width, height = displayed_size(first)
     info = VideoInfo(
         source,
@@ -131,7 +147,8 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
         height=height,
         rotation=round(first.rotation / 90) * 90 % 360,
         start_s=float(ticks[0]) if len(ticks) and base else 0.0,
-        times_s=times_s,
+        times_s=None if steady else torch.from_numpy(ticks),
+        strays_s=torch.from_numpy(ticks) if steady and strays else None,
     )
     if info.duration_s > limits.duration_s:
         lasts = f"lasts {info.duration_s:.1f} s, longer than {limits.duration_s:g} s"
@@ -139,36 +156,37 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
     return info, track
 
 
-def track_of(times: array[int], keys: bytearray, first: int | None, *, lean: bool) -> Track:
-    """The track of packets in the order of the file (presentation time, is a keyframe).
+def track_of(times: array[int], keys: bytearray, entries: array[int], first: int | None, *, lean: bool) -> Track:
+    """The track of packets in the order of the file (presentation time, is a keyframe, time to seek to).
 
     first: the time of the first frame that decodes. lean: the codec says what no other picture refers to.
     """
     ticks = np.array(times, dtype=np.int64)
     order = np.argsort(ticks, kind="stable")
-    shown, is_key = ticks[order], np.array(keys, dtype=bool)[order]
+    shown, is_key, entry = ticks[order], np.array(keys, dtype=bool)[order], np.array(entries, dtype=np.int64)[order]
     if first is None or not len(ticks) or (np.diff(shown) == 0).any() or first not in shown:
         return NO_TRACK
     # A recording cut out of a broadcast may begin with pictures whose references are gone.
     begin = int(np.searchsorted(shown, first))
-    shown, is_key = shown[begin:], is_key[begin:]
+    shown, is_key, entry = shown[begin:], is_key[begin:], entry[begin:]
     # Pictures can only be left out by their times, and those are known to be theirs where they show the reordering
     # that such pictures bring: ascending times in the order of the file may be the times of something else.
     lean = lean and bool((np.diff(ticks) < 0).any())
-    return Track(array("q", shown.tobytes()), array("q", shown[is_key].tobytes()), lean)
+    times, keyframes, entries = (array("q", ticks.tobytes()) for ticks in (shown, shown[is_key], entry[is_key]))
+    return Track(times, keyframes, entries, lean)
 
 
-def rate_of(times_s: np.ndarray, count: int, *, rate: float) -> tuple[float, Tensor | None]:
-    """Frames per second, and the presentation times if no steady rate gives them within half a frame.
+def rate_of(times_s: np.ndarray, count: int, *, rate: float) -> tuple[float, bool]:
+    """Frames per second, and whether they are steady: all presentation times within half a frame of that rate's.
 
     The rate that the file declares goes first: 30000/1001 is more exact than what times rounded to a tick give. It
     also stands where times are missing or repeated (MPEG-PS stamps only some frames).
     """
-    declared = rate if 0 < rate <= 1000 else DEFAULT_FPS
+    declared = rate if 0 < rate <= 1000 else None
     if count == 1 or len(np.unique(times_s)) < count:
-        return declared, None
+        return declared or DEFAULT_FPS, True
     mean = (count - 1) / float(times_s[-1] - times_s[0])
-    for fps in (declared, mean):
+    for fps in (declared or mean, mean):
         if np.abs((times_s - times_s[0]) * fps - np.arange(count)).max() <= 0.5:
-            return fps, None
-    return mean, torch.from_numpy(times_s)
+            return fps, True
+    return mean, False

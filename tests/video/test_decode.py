@@ -100,17 +100,31 @@ def test_varying_rate_is_reported_with_its_times(counting_video):
 
 
 def test_declared_rate_stands_where_times_are_repeated():
-    assert rate_of(np.array([0.0, 0.04, 0.04, 0.08]), 4, rate=25.0) == (25.0, None)
-    assert rate_of(np.array([0.0]), 1, rate=0.0) == (30.0, None)
+    assert rate_of(np.array([0.0, 0.04, 0.04, 0.08]), 4, rate=25.0) == (25.0, True)
+    assert rate_of(np.array([0.0]), 1, rate=0.0) == (30.0, True)
+    assert rate_of(np.array([]), 3, rate=25.0) == (25.0, True)  # no times at all
 
 
 def test_times_override_a_declared_rate_that_is_wrong():
-    fps, times = rate_of(np.arange(50) / 25, 50, rate=1000.0)  # Matroska may declare its tick as the rate
-    assert (round(fps, 6), times) == (25.0, None)
+    fps, steady = rate_of(np.arange(50) / 25, 50, rate=1000.0)  # Matroska may declare its tick as the rate
+    assert (round(fps, 6), steady) == (25.0, True)
+    assert rate_of(np.arange(2) / 25, 2, rate=0.0) == (25.0, True)  # none is declared
+
+
+def test_a_frame_that_was_dropped_leaves_the_rate_steady_and_the_times_exact(counting_video):
+    # 25 fps without its 36th frame: no frame is more than half a frame off the mean rate, and each keeps its own time.
+    times = [k for k in range(71) if k != 35]
+    info = open_video(counting_video(70, times=times, time_base=Fraction(1, 25), codec="libx264", pixels="yuv444p",
+                                     name="gap.mp4")).info  # fmt: skip
+    assert (info.fps, info.times_s) == (pytest.approx(70 / 2.84), None)
+    assert [info.time_s(k) for k in (0, 34, 35, 69)] == pytest.approx([0.0, 1.36, 1.44, 2.8])
+    assert info.end_s(34) == pytest.approx(1.44)
+    assert info.duration_s == pytest.approx(70 / info.fps)
 
 
 def test_numbering_begins_at_the_first_picture_that_decodes():
-    track = track_of(array("q", [40, 0, 20, 60]), bytearray([1, 0, 0, 0]), 40, lean=True)
+    times = array("q", [40, 0, 20, 60])
+    track = track_of(times, bytearray([1, 0, 0, 0]), times, 40, lean=True)
     assert (list(track.times), list(track.keys), track.lean) == ([40, 60], [40], True)
 
 
