@@ -6,7 +6,7 @@ soon as no later clip needs it: memory does not grow with the number of views, n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -33,6 +33,18 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
         # Later clips start no earlier, so what lies before this start is done with.
         for number in [number for number in held if number < numbers[0]]:
             del held[number]
+
+
+def batches(clips: Iterable[Tensor], size: int, device: torch.device) -> Iterator[Tensor]:
+    """Clips (3, T, H, W) of one shape as batches `(size, 3, T, H, W)` on `device`; the last may have fewer."""
+    waiting: list[Tensor] = []
+    for clip in clips:
+        waiting.append(clip)
+        if len(waiting) == size:
+            yield batch(waiting, device)
+            waiting = []
+    if waiting:
+        yield batch(waiting, device)
 
 
 def batch(clips: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.models.classifier import MAPS
-from slowfast_hub.predict.clips import batch, stream_clips
+from slowfast_hub.predict.clips import batches, stream_clips
 from slowfast_hub.predict.network import open_network, weights_sha256
 from slowfast_hub.predict.timeline import LONG
 from slowfast_hub.predict.windows import Last, WindowPlan, plan_windows
@@ -199,14 +199,8 @@ class FeatureExtractor:
     def batches(self, reader: VideoReader, indices: Tensor) -> Iterator[Tensor]:
         """Features of the clips `indices (N, T)` in their order, `batch_size` at a time: (B, D) or (B, C, T, H, W)."""
         transform = EvalTransform(self.model.arch.clip)
-        waiting: list[Tensor] = []
-        for clip in stream_clips(reader, transform, indices):
-            waiting.append(transform.cropped(clip, crop=self.crop))
-            if len(waiting) == self.batch_size:
-                yield self.run(batch(waiting, self.device))
-                waiting = []
-        if waiting:
-            yield self.run(batch(waiting, self.device))
+        clips = (transform.cropped(clip, crop=self.crop) for clip in stream_clips(reader, transform, indices))
+        yield from map(self.run, batches(clips, self.batch_size, self.device))
 
     @torch.inference_mode()
     def run(self, clips: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.clips import batch, stream_clips
+from slowfast_hub.predict.clips import batches, stream_clips
 from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.network import open_network
 from slowfast_hub.predict.views import parse_views, plan_views
@@ -145,14 +145,6 @@ def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_s
     transform = EvalTransform(model.arch.clip)
     dense = plan.crops == WHOLE
     run = partial(dense_logits, model) if dense else model
-    at_once = 1 if dense else batch_size
-    logits: list[Tensor] = []
-    waiting: list[Tensor] = []
-    for clip in stream_clips(reader, transform, plan.indices):
-        waiting += [transform.cropped(clip, crop=crop) for crop in plan.crops]
-        while len(waiting) >= at_once:
-            logits.append(run(batch(waiting[:at_once], device)).float().cpu())
-            del waiting[:at_once]
-    if waiting:
-        logits.append(run(batch(waiting, device)).float().cpu())
-    return torch.cat(logits)
+    clips = stream_clips(reader, transform, plan.indices)
+    views = (transform.cropped(clip, crop=crop) for clip in clips for crop in plan.crops)
+    return torch.cat([run(batch).float().cpu() for batch in batches(views, 1 if dense else batch_size, device)])
