@@ -37,9 +37,7 @@ def answers(data: Path) -> None:
         "centre, swscale": Predictor(views="centre", scaler="swscale"),
         "dense": Predictor(views="dense"),
     }
-    print(
-        f"\n{len(samples)} held-out clips\n\n| views | right | same top-1 | largest change of a score | mean | seconds |"
-    )
+    print(f"\n{len(samples)} held-out clips\n\n| views | right | same top-1 | largest change | mean change | seconds |")
     print("|---|---|---|---|---|---|")
     reference: dict[str, torch.Tensor] = {}
     for name, predict in roads.items():

@@ -310,6 +310,9 @@ class Limits:
         yes_or_no("Limits.playlists", self.playlists)
 
 
+LONG = Limits(wall_s=86_400.0)  # for films, which take longer to decode than a stranger's clip may
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What is known of a video before its pixels are read."""

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 import slowfast_hub
-from slowfast_hub.apps import weights
+from slowfast_hub.apps import data, weights
 from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
 from slowfast_hub.apps.features import features
 from slowfast_hub.apps.options import Device, Limit, Model, OnError, limits_of
@@ -26,6 +26,7 @@ from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, ove
 
 app = typer.Typer(help="SlowFast video networks: name in, model or answer out.", no_args_is_help=True)
 app.add_typer(weights.app, name="weights")
+app.add_typer(data.app, name="data")
 app.command()(features)
 
 

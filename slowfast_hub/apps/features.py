@@ -20,17 +20,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slowfast_hub.apps.console import Json, complain, err, print_json, usage
+from slowfast_hub.apps.inputs import find_videos
+from slowfast_hub.apps.options import Device, OnError
 from slowfast_hub.spec import one_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from slowfast_hub.predict.features import FeatureExtractor
 
-# What is taken out of a folder; a file that is named is read whatever its name.
-VIDEO_SUFFIXES = {
-    *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
-    *(".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-}
 STATES = ("written", "there", "failed")
 
 Row = dict[str, Any]
@@ -69,12 +66,8 @@ def features(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what another recipe or another video made.")
     ] = False,
-    on_error: Annotated[
-        str, typer.Option(help="When a video fails, raise stops; report goes on and lists it, skip leaves it out.")
-    ] = "report",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: CUDA where there is one.")
-    ] = None,
+    on_error: OnError = "report",
+    device: Device = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows per run of the network.")] = 4,
     as_json: Json = False,
 ) -> None:
@@ -191,23 +184,12 @@ def find_jobs(inputs: Sequence[Path], out: Path, suffix: str) -> list[Job]:
     """The videos of all inputs in the order of their names; ValueError for an empty folder, or two of one name."""
     found: dict[str, Path] = {}
     for given in inputs:
-        videos = list(videos_in(given)) if given.is_dir() else [(given.name, given)]
-        if not videos:
-            raise ValueError(f"{given}: a folder without videos ({' '.join(sorted(VIDEO_SUFFIXES))})")
-        for name, path in videos:
+        root, videos = (given, find_videos(given)) if given.is_dir() else (given.parent, [given])
+        for path in videos:
+            name = path.relative_to(root).as_posix()
             if found.setdefault(name, path) != path:
                 raise ValueError(f"{found[name]} and {path} would both be {name}: give the folder that holds both")
     return [Job(found[name], name, out / f"{name}.{suffix}") for name in sorted(found)]
-
-
-def videos_in(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names under `folder`, and paths, of its videos at any depth; what begins with a dot is left out."""
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in files:
-            if Path(file).suffix.lower() in VIDEO_SUFFIXES and not file.startswith("."):
-                path = Path(where, file)
-                yield path.relative_to(folder).as_posix(), path
 
 
 def part_of(jobs: Sequence[Job], shard: str) -> list[Job]:

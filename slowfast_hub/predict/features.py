@@ -39,9 +39,20 @@ from slowfast_hub.models import VideoModel
 from slowfast_hub.models.classifier import MAPS
 from slowfast_hub.predict.clips import batches, stream_clips
 from slowfast_hub.predict.network import open_network, weights_sha256
-from slowfast_hub.predict.timeline import LONG
 from slowfast_hub.predict.windows import Last, WindowPlan, plan_windows
-from slowfast_hub.spec import CROPS, WHOLE, Arch, ClipSpec, Limits, SlowFastArch, VideoInfo, one_of, whole, yes_or_no
+from slowfast_hub.spec import (
+    CROPS,
+    LONG,
+    WHOLE,
+    Arch,
+    ClipSpec,
+    Limits,
+    SlowFastArch,
+    VideoInfo,
+    one_of,
+    whole,
+    yes_or_no,
+)
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.reader import Video, VideoReader, open_video
 from slowfast_hub.video.sampling import places_of

@@ -13,10 +13,8 @@ from torch.utils.data import Dataset
 from slowfast_hub.spec import ClipSpec
 from slowfast_hub.transforms.geometry import resize_long
 from slowfast_hub.transforms.train import TrainTransform
-from slowfast_hub.video.reader import Video, VideoReader, open_video, read_frames
+from slowfast_hub.video.reader import VIDEO_SUFFIXES, Video, VideoReader, open_video, read_frames
 from slowfast_hub.video.sampling import clip_indices, random_start
-
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ def read_folder(root: str | Path, *, group: Callable[[Path], str] = lambda path:
         if path.suffix.lower() in VIDEO_SUFFIXES
     ]
     if not samples:
-        raise ValueError(f"{root}: no videos; expected {root}/<class>/<video> with one of {', '.join(VIDEO_SUFFIXES)}")
+        endings = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise ValueError(f"{root}: no videos; expected {root}/<class>/<video> that ends in one of {endings}")
     return samples, classes
 
 

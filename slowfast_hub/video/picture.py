@@ -41,9 +41,9 @@ class Painter:
 
 def orientation(frame: VideoFrame) -> tuple[bool, int, int]:
     """How to show a frame upright: swap rows and columns or not, then the steps (1 or -1) down the rows and right."""
-    # Asked of a copy of 2 x 2 px: PyAV's side data keep their frame alive until Python collects cycles, and the pictures
-    # of a hundred clips would wait in memory for that.
-    # The matrix of colours is given, because there are some that cannot be converted, and here it does not matter.
+    # Asked of a copy of 2 x 2 px: PyAV's side data keep their frame alive until Python collects cycles, and the
+    # pictures of a hundred clips would wait in memory for that. The matrix of colours is given because some cannot be
+    # converted, and here it does not matter.
     small = VideoReformatter().reformat(
         frame, 2, 2, "gray", Colorspace.ITU709, Colorspace.ITU709, interpolation="POINT", threads=1
     )

@@ -27,6 +27,12 @@ from slowfast_hub.video.track import DEFAULT_FPS
 
 Video = Encoded | np.ndarray | Tensor
 
+# What is taken for a video in a folder of them; a file that is named is read whatever its name.
+VIDEO_SUFFIXES = {
+    *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
+    *(".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+}
+
 
 class VideoReader(Protocol):
     """A video that is known (`info`) and can be read."""

@@ -230,7 +230,7 @@ def test_an_empty_folder_and_two_videos_of_one_name_are_usage_errors(videos, tmp
     (tmp_path / "empty").mkdir()
     result = run(tmp_path / "empty", "--out", tmp_path / "out", "--model", network)
     assert result.exit_code == 2
-    assert "a folder without videos" in result.stderr
+    assert "no videos; expected files that end in one of" in result.stderr
     (tmp_path / "a.mkv").write_bytes(b"")
     result = run(videos, tmp_path / "a.mkv", "--out", tmp_path / "out", "--model", network)
     assert result.exit_code == 2
