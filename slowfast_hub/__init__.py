@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from slowfast_hub.predict.features import features as features
     from slowfast_hub.predict.predictor import Predictor as Predictor
     from slowfast_hub.predict.predictor import classify as classify
+    from slowfast_hub.predict.segments import Segment as Segment
+    from slowfast_hub.predict.stream import StreamClassifier as StreamClassifier
+    from slowfast_hub.predict.stream import WindowScore as WindowScore
+    from slowfast_hub.predict.timeline import Timeline as Timeline
+    from slowfast_hub.predict.timeline import timeline as timeline
     from slowfast_hub.spec import Clip as Clip
     from slowfast_hub.spec import ClipSpec as ClipSpec
     from slowfast_hub.spec import Limits as Limits
@@ -47,6 +52,9 @@ if TYPE_CHECKING:
 HOME = {
     "predict.features": ("FeatureExtractor", "Features", "features"),
     "predict.predictor": ("Predictor", "classify"),
+    "predict.segments": ("Segment",),
+    "predict.stream": ("StreamClassifier", "WindowScore"),
+    "predict.timeline": ("Timeline", "timeline"),
     "spec": (
         "Clip",
         "ClipSpec",

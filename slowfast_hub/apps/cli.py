@@ -20,6 +20,8 @@ from slowfast_hub.apps import data, weights
 from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
 from slowfast_hub.apps.features import features
 from slowfast_hub.apps.options import Device, Limit, Model, OnError, limits_of
+from slowfast_hub.apps.stream import stream
+from slowfast_hub.apps.timeline import timeline
 from slowfast_hub.spec import Limits, Prediction, VideoError, one_of
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, override, weights_info
@@ -28,6 +30,8 @@ app = typer.Typer(help="SlowFast video networks: name in, model or answer out.",
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
 app.command()(features)
+app.command()(stream)
+app.command()(timeline)
 
 
 @app.command()

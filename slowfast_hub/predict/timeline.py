@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.clips import batch, stream_clips
+from slowfast_hub.predict.clips import batches, stream_clips
 from slowfast_hub.predict.predictor import BATCH_SIZE, Predictor
 from slowfast_hub.predict.resume import Header, fingerprint, identity, record
 from slowfast_hub.predict.segments import (
@@ -30,14 +30,13 @@ from slowfast_hub.predict.segments import (
     write_vtt,
 )
 from slowfast_hub.predict.windows import Schedule, clip_rows, clip_schedule, window_count, window_spans
-from slowfast_hub.spec import CROPS, Limits, VideoInfo, at_least, one_of
+from slowfast_hub.spec import CROPS, LONG, Limits, VideoInfo, at_least, one_of
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.reader import Video, VideoReader
 from slowfast_hub.video.sampling import places_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 from slowfast_hub.zoo.save import whole_file
 
-LONG = Limits(wall_s=86_400.0)  # a film in high definition takes longer than the ten minutes that a clip may
 TOP = 5  # labels of each window in JSON
 
 Progress = Callable[[float, float], None]  # seconds of the video done, and in all
@@ -164,8 +163,8 @@ def timeline(
     scored by all the clips that lie in it. stride_s: from window to window, None for half a window. Where no whole
     window fits any more, a last one holds the last frame. limits: None for `LONG`. progress: called after each batch
     with the seconds of the video that are done, and all. resume: a file for finished windows; a call that finds it goes
-    on behind them, with the result of an uninterrupted one, and a ValueError if it was begun for something else.
-    Errors: VideoError when the frames cannot be had.
+    on behind them, and ends like an uninterrupted one to the last bit (of as many threads); it is a ValueError if the
+    file was begun for something else. Errors: VideoError when the frames cannot be had.
     """
     one_of("crop", crop, CROPS)
     predictor = predictor_of(name, device=device, batch_size=batch_size, limits=limits, usual=LONG)
@@ -180,25 +179,22 @@ def timeline(
     header: Header = {}
     if resume is not None:
         header = {"timeline": 1, "video": identity(video, reader), **work(predictor, windows, crop)}
-    num_classes = predictor.model.num_classes
-    logits = torch.empty(len(clips), num_classes)
-    with record(None if resume is None else Path(resume), header, columns=num_classes) as finished:
-        done = 0
-        for batch_logits in finished.done:
-            logits[done : done + len(batch_logits)] = batch_logits
-            done += len(batch_logits)
-        for batch_logits in run_rows(predictor, reader, rows[done:], crop):
-            finished.append(batch_logits)
-            logits[done : done + len(batch_logits)] = batch_logits
-            done += len(batch_logits)
+    columns = predictor.model.num_classes
+    with record(None if resume is None else Path(resume), header, columns=columns) as finished:
+        parts = list(finished.done)
+        done = sum(map(len, parts))
+        for part in run_rows(predictor, reader, rows[done:], crop):
+            finished.append(part)
+            parts.append(part)
+            done += len(part)
             if progress is not None:
-                reached = (windows.clip_start(clips[done - 1]) + windows.span) / line.fps
-                progress(min(reached, info.duration_s), info.duration_s)
+                reached_s = (windows.clip_start(clips[done - 1]) + windows.span) / line.fps
+                progress(min(reached_s, info.duration_s), info.duration_s)
     starts_s, ends_s = torch.tensor(window_spans(windows, info, line, count), dtype=torch.float64).unbind(1)
     return Timeline(
         starts_s=starts_s,
         ends_s=ends_s,
-        probs=window_probs(logits, clips, seen, predictor.model.arch.activation),
+        probs=window_probs(torch.cat(parts), clips, seen, predictor.model.arch.activation),
         labels=predictor.labels,
         video=info,
         model=predictor.name,
@@ -211,20 +207,15 @@ def timeline(
 def run_rows(predictor: Predictor, reader: VideoReader, rows: Tensor, crop: str) -> Iterator[Tensor]:
     """Logits `(B, num_classes)` of the clips of `rows (N, T)`, batch by batch; all batches are full but the last."""
     transform = EvalTransform(predictor.model.arch.clip)
-    waiting: list[Tensor] = []
-    for clip in stream_clips(reader, transform, rows):
-        waiting.append(transform.cropped(clip, crop=crop))
-        if len(waiting) == predictor.batch_size:
-            yield answers(predictor, waiting)
-            waiting = []
-    if waiting:
-        yield answers(predictor, waiting)
+    clips = (transform.cropped(clip, crop=crop) for clip in stream_clips(reader, transform, rows))
+    for several in batches(clips, predictor.batch_size, predictor.device):
+        yield answers(predictor, several)
 
 
 @torch.inference_mode()
-def answers(predictor: Predictor, clips: Sequence[Tensor]) -> Tensor:
-    """Logits `(B, num_classes)` on the CPU of clips `(3, T, S, S)`."""
-    return predictor.model(batch(clips, predictor.device)).float().cpu()
+def answers(predictor: Predictor, clips: Tensor) -> Tensor:
+    """Logits `(B, num_classes)` on the CPU of a batch of clips."""
+    return predictor.model(clips).float().cpu()
 
 
 def window_probs(logits: Tensor, clips: Sequence[int], seen: Sequence[range], activation: str) -> Tensor:
