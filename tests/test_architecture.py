@@ -29,7 +29,11 @@ ROOMS: dict[str, set[str]] = {
     "apps": BELOW,
 }
 # Which packages of others a room may import when it is imported itself; torch everywhere but in apps.
-AT_ONCE: dict[str, set[str]] = {"video": {"torch", "numpy", "av"}, "apps": {"typer", "rich"}}
+AT_ONCE: dict[str, set[str]] = {
+    "video": {"torch", "numpy", "av"},
+    "transforms": {"torch", "numpy"},
+    "apps": {"typer", "rich"},
+}
 # ... and which inside functions only.
 INSIDE: dict[str, set[str]] = {
     "video": {"torchcodec"},

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from slowfast_hub.spec import ClipSpec
-from slowfast_hub.transforms.geometry import crop_square, long_side_size, pad_square, resize, short_side_size
+from slowfast_hub.transforms.geometry import Bilinear, crop_square, long_side_size, pad_square, resize, short_side_size
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,33 @@ class Fitter:
     """Frames (H, W, 3) uint8 RGB, one after the other, to resized, normalised pictures (3, H', W') float32.
 
     What all crops, and all clips, that share a frame have in common. Frame by frame, as the floats of a whole clip at
-    the size of the file would take a gigabyte; through one buffer, as freed pieces of such a size between pictures that
-    are kept would leave the memory full of holes.
+    the size of the file would take a gigabyte; through buffers of its own, as freed pieces of such a size between
+    pictures that are kept would leave the memory full of holes.
     """
 
     def __init__(self, transform: EvalTransform) -> None:
         self._transform = transform
-        self._floats = torch.empty(0)
+        self._resize: Bilinear | None = None
+        self._before: tuple[int, ...] = ()
 
     def __call__(self, frame: Tensor) -> Tensor:
-        size = self._transform.fitted_size(*frame.shape[:2])
-        if size == frame.shape[:2]:
-            floats = frame.float()
+        spec, before = self._transform.spec, (frame.shape[0], frame.shape[1])
+        size = self._transform.fitted_size(*before)
+        if spec.antialias or frame.device.type != "cpu":
+            picture = resize(frame.permute(2, 0, 1).float(), size, antialias=spec.antialias)
+            return normalise(picture.unsqueeze(1), spec).squeeze(1)
+        pixels = frame.numpy()
+        if size == before:
+            pixels = pixels.astype(np.float32)
         else:
-            if self._floats.shape != frame.shape:
-                self._floats = torch.empty(frame.shape)
-            floats = self._floats.copy_(frame)
-        # Colours stay side by side until the picture is small: no pass over a large one is spent on reordering.
-        picture = resize(floats.permute(2, 0, 1), size, antialias=self._transform.spec.antialias)
-        return normalise(picture.unsqueeze(1), self._transform.spec).squeeze(1)
+            if self._resize is None or self._before != before:
+                self._resize, self._before = Bilinear(before, size), before
+            pixels = self._resize(pixels)
+        pixels = pixels / np.float32(255)
+        # One number for all colours is a fast loop, three are not.
+        pixels -= np.float32(spec.mean[0]) if len({*spec.mean}) == 1 else np.array(spec.mean, np.float32)
+        pixels /= np.float32(spec.std[0]) if len({*spec.std}) == 1 else np.array(spec.std, np.float32)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def as_clip(pictures: Sequence[Tensor]) -> Tensor:
@@ -88,11 +97,8 @@ def as_clip(pictures: Sequence[Tensor]) -> Tensor:
 
 def normalise(clip: Tensor, spec: ClipSpec) -> Tensor:
     """(3, T, H, W) float 0..255 to the mean and spread that `spec` names, in place."""
-    clip = clip.div_(255)
-    if len({*spec.mean}) == len({*spec.std}) == 1:  # one number for all colours is a vectorised loop, three are not
-        return clip.sub_(spec.mean[0]).div_(spec.std[0])
     mean, std = (clip.new_tensor(value).view(3, 1, 1, 1) for value in (spec.mean, spec.std))
-    return clip.sub_(mean).div_(std)
+    return clip.div_(255).sub_(mean).div_(std)
 
 
 def check_frames(frames: Tensor) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,6 +22,52 @@ def resize(clip: Tensor, size: tuple[int, int], *, antialias: bool = False) -> T
     flat = clip.reshape(1, -1, *clip.shape[-2:])
     flat = functional.interpolate(flat, size=size, mode="bilinear", align_corners=False, antialias=antialias)
     return flat.reshape(*clip.shape[:-2], *size)
+
+
+class Bilinear:
+    """Pictures (H, W, 3) uint8, one after the other, to float32 (h, w, 3): the numbers of `resize` without antialias.
+
+    On one thread, and of the rows alone that count. `resize` is for what is in memory: while FFmpeg decodes on all
+    cores, the threads of torch wait for them at every step (docs/performance.md). Each answer overwrites the last one.
+    """
+
+    def __init__(self, before: tuple[int, int], after: tuple[int, int]) -> None:
+        (height, width), (rows, columns) = before, after
+        self._after = after
+        self._rows, self._down = taps(height, rows)
+        at, right = taps(width, columns)
+        # Of three colours side by side.
+        self._columns = [(side[:, None] * 3 + np.arange(3)).ravel() for side in at]
+        self._right = right.repeat(3)
+        self._floats = [np.empty((rows, 3 * width), np.float32) for _ in range(2)]
+        self._answers = [np.empty((rows, 3 * columns), np.float32) for _ in range(2)]
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        lines = picture.reshape(len(picture), -1)
+        upper, lower = self._floats
+        for floats, rows in zip(self._floats, self._rows):
+            floats[...] = lines[rows]
+        between(upper, lower, self._down[:, None])
+        left, right = self._answers
+        for answer, columns in zip(self._answers, self._columns):
+            np.take(upper, columns, axis=1, out=answer, mode="clip")  # the other modes copy once more
+        between(left, right, self._right)
+        return left.reshape(*self._after, 3)
+
+
+def taps(length: int, size: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """The two places of `length` that each of `size` lies between, and how far: torch's rule, in its float32."""
+    places = np.float32(length) / np.float32(size) * (np.arange(size, dtype=np.float32) + np.float32(0.5))
+    places = np.maximum(places - np.float32(0.5), np.float32(0))
+    before = np.minimum(places.astype(np.int64), length - 1)
+    return (before, np.minimum(before + 1, length - 1)), places - before.astype(np.float32)
+
+
+def between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> None:
+    """Move `first` by `share` of the way to `second`, in place; `second` is used up."""
+    second -= first
+    second *= share
+    first += second
 
 
 def short_side_size(height: int, width: int, size: int) -> tuple[int, int]:

@@ -6,8 +6,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
-from slowfast_hub.transforms.geometry import contain, crop_offset, crop_square, flip, pad_square, resize_short
+from slowfast_hub.transforms.geometry import (
+    Bilinear,
+    contain,
+    crop_offset,
+    crop_square,
+    flip,
+    pad_square,
+    resize,
+    resize_short,
+)
 
 
 def places(height: int, width: int) -> torch.Tensor:
@@ -76,3 +86,24 @@ def test_any_picture_fits(height, width, size):
 
 def test_flip_mirrors_columns():
     assert flip(places(2, 3))[1].tolist() == [[2, 1, 0], [2, 1, 0]]
+
+
+@given(st.tuples(*[st.integers(1, 70)] * 4))
+def test_bilinear_gives_the_numbers_of_interpolate(sides):
+    height, width, rows, columns = sides
+    generator = torch.Generator().manual_seed(sum(sides))
+    picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=generator)
+    resized = Bilinear((height, width), (rows, columns))(picture.numpy())
+    expected = resize(picture.permute(2, 0, 1).float(), (rows, columns))
+    difference = (torch.from_numpy(resized).permute(2, 0, 1) - expected).abs().max()
+    assert difference / 255 / 0.225 < 1e-5  # of a normalised clip
+
+
+def test_bilinear_in_film_sizes():
+    for before, after in (((1080, 1920), (256, 455)), ((720, 1280), (256, 455)), ((240, 320), (256, 341))):
+        picture = torch.randint(0, 256, (*before, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        expected = functional.interpolate(
+            picture.permute(2, 0, 1)[None].float(), size=after, mode="bilinear", align_corners=False
+        )
+        difference = torch.from_numpy(Bilinear(before, after)(picture.numpy())).permute(2, 0, 1) - expected[0]
+        assert difference.abs().max() / 255 / 0.225 < 1e-5
