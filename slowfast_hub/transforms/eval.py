@@ -92,7 +92,10 @@ def as_clip(pictures: Sequence[Tensor]) -> Tensor:
 
     The colours of a pixel lie side by side in it, as they do in the pictures and as the networks like them.
     """
-    return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(3, 0, 1, 2)
+    rows = [picture.permute(1, 2, 0) for picture in pictures]
+    if rows[0].device.type != "cpu":
+        return torch.stack(rows).permute(3, 0, 1, 2)
+    return torch.from_numpy(np.stack([row.numpy() for row in rows])).permute(3, 0, 1, 2)  # on one thread, as `Bilinear`
 
 
 def normalise(clip: Tensor, spec: ClipSpec) -> Tensor:

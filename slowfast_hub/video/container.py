@@ -71,8 +71,13 @@ class Meter:
         self._begin = time.perf_counter()
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self.check()
         self.seconds += time.perf_counter() - self._begin
-        if error is None and self.seconds > self.limits.wall_s:
+
+    def check(self) -> None:
+        """For long work inside: whether its time is up."""
+        if self.seconds + time.perf_counter() - self._begin > self.limits.wall_s:
             self.exceeded("wall_s", f"took more than {self.limits.wall_s:g} s to decode")
 
     def decoded(self, frames: int) -> None:

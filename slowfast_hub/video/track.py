@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 
 import av
@@ -96,21 +97,17 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
     """
     source = source_name(video)
     meter = Meter(source, limits)
-    first, times, entries, keys, untimed, size = None, array("q"), array("q"), bytearray(), 0, 0
+    first, times, keys, untimed, size = None, array("q"), bytearray(), 0, 0
     try:
-        with opened(video, limits) as (container, stream):
+        with opened(video, limits) as (container, stream), meter:
             base, rate = stream.time_base, stream.average_rate
             # Seeks go by presentation time; in MPEG-TS by decoding time. In a program stream they lead to times that
             # belong to other pictures: it is read from the beginning.
             by_decoding, seekable = container.format.name == "mpegts", container.format.name != "mpeg"
-            packets = container.demux(stream)
-            while True:
-                with meter:
-                    packet = next_packet(packets)
-                    if packet is None:
-                        break
-                    if first is None:
-                        first = next(iter(packet.decode()), None)
+            entries = array("q") if by_decoding else times
+            for packet in iter(partial(next_packet, container.demux(stream)), None):
+                if first is None:
+                    first = next(iter(packet.decode()), None)
                 size += packet.size
                 if packet.size and not packet.is_discard:
                     if packet.pts is None:
@@ -118,7 +115,9 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
                     else:
                         times.append(packet.pts)
                         keys.append(packet.is_keyframe and seekable)
-                        entries.append(packet.dts if by_decoding and packet.dts is not None else packet.pts)
+                        if by_decoding:
+                            entries.append(packet.pts if packet.dts is None else packet.dts)
+                meter.check()
                 if len(times) + untimed > MAX_PACKETS:
                     raise VideoError(source, f"holds more than {MAX_PACKETS} pictures")
                 if size > limits.bytes:  # a server need not say how long it goes on
