@@ -37,7 +37,7 @@ def clip(video, start):
 """
 OURS = """
 import torch
-from slowfast_hub.predict.clips import batch, stream_clips
+from slowfast_hub.predict.clips import batches_of, stream_clips
 from slowfast_hub.predict.views import plan_views
 from slowfast_hub.spec import ClipSpec, SlowFastArch
 from slowfast_hub.transforms.eval import EvalTransform
@@ -52,8 +52,8 @@ def clip(path, start):
 def views(path, kind):
     reader = open_video(path)
     plan = plan_views(reader.info, arch, kind)
-    for whole in stream_clips(reader, transform, plan.indices):
-        batch([transform.cropped(whole, crop=crop) for crop in plan.crops], torch.device("cpu"))
+    for batch in batches_of(reader, transform, plan.indices, plan.crops, size=3, device=torch.device("cpu")):
+        pass
 """
 # A loop that knows everything beforehand: it seeks, decodes up to the clip's end, and converts the 32 frames alone.
 PLAIN = """
@@ -84,7 +84,7 @@ SEQUENTIAL = {
 with av.open({path!r}) as container:
     container.streams.video[0].thread_type = "AUTO"
     for frame in container.decode(video=0):
-        frame.to_ndarray(format="rgb24")
+        picture = frame.to_ndarray(format="rgb24")
 """,
     ),
     "PyAV, one reformatter for all frames": (
@@ -94,7 +94,7 @@ convert = VideoReformatter()
 with av.open({path!r}) as container:
     container.streams.video[0].thread_type = "AUTO"
     for frame in container.decode(video=0):
-        convert.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        picture = convert.reformat(frame, format="rgb24", threads=1).to_ndarray()
 """,
     ),
     "slowfast_hub, the walk over the packets included": (

@@ -468,6 +468,13 @@ class LoadReport:
     new: tuple[str, ...] = ()  # tensors left at their fresh values: the new classifier, or nothing
 
 
+def best(probs: Tensor, labels: Sequence[str], k: int) -> list[dict[str, str | float]]:
+    """The `k` best classes of `probs (num_classes,)`, best first: `[{"label": str, "score": float}, ...]`."""
+    at_least("k", k, 1)
+    scores, classes = torch.topk(probs, min(k, len(probs)))
+    return [{"label": labels[c], "score": s} for s, c in zip(scores.tolist(), classes.tolist())]
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """The answer for one video."""
@@ -483,9 +490,7 @@ class Prediction:
 
     def top(self, k: int = 5) -> list[dict[str, str | float]]:
         """The `k` best classes, best first: `[{"label": str, "score": float}, ...]`, as Hugging Face pipelines give."""
-        at_least("k", k, 1)
-        scores, classes = torch.topk(self.probs, min(k, len(self.probs)))
-        return [{"label": self.labels[c], "score": s} for s, c in zip(scores.tolist(), classes.tolist())]
+        return best(self.probs, self.labels, k)
 
     @property
     def views(self) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 import slowfast_hub
 from slowfast_hub.apps import data, weights
-from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
+from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
 from slowfast_hub.apps.features import features
 from slowfast_hub.apps.options import Device, Limit, Model, OnError, limits_of
 from slowfast_hub.apps.stream import stream
@@ -49,19 +49,12 @@ def classify(
 ) -> None:
     """Say what happens in each video.  Example: slowfast-hub classify examples/clip.mp4"""
     from slowfast_hub.predict.predictor import Predictor
-    from slowfast_hub.zoo.fetch import FetchError
 
-    try:
+    with asked():
         one_of("--on-error", on_error, ("raise", "skip", "report"))
         one_of("--scaler", scaler, ("exact", "swscale"))
         limits = limits_of(limit, Limits())
         predict = Predictor(model, views=views, device=device, limits=limits, scaler=scaler)  # type: ignore[arg-type]
-    except (ValueError, LookupError, RuntimeError) as error:
-        # RuntimeError: torch's answer to a device that is not there
-        raise usage(error) from error
-    except FetchError as error:
-        complain(error)
-        raise typer.Exit(1) from error
     if predict.note:
         err.print(predict.note, style="dim", soft_wrap=True)
     failed = 0

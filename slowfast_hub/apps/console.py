@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -23,6 +25,20 @@ def complain(error: Exception) -> None:
     # A KeyError quotes its message, other errors with one argument print it; an OSError may have a number first.
     message = error.args[0] if len(error.args) == 1 else error
     err.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def asked() -> Iterator[None]:
+    """What goes wrong before the work: exit code 1 for weights that cannot be had, 2 for what was asked wrongly."""
+    from slowfast_hub.zoo.fetch import FetchError
+
+    try:
+        yield
+    except FetchError as error:
+        complain(error)
+        raise typer.Exit(1) from error
+    except (ValueError, LookupError, OSError, RuntimeError) as error:  # RuntimeError: of torch, a device not there
+        raise usage(error) from error
 
 
 def usage(error: Exception) -> typer.Exit:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from slowfast_hub.apps.console import Json, complain, err, print_json, usage
+from slowfast_hub.apps.console import Json, asked, complain, err, print_json
 from slowfast_hub.apps.inputs import find_videos
-from slowfast_hub.apps.options import Device, OnError
-from slowfast_hub.spec import one_of
+from slowfast_hub.apps.options import Device, Limit, OnError, limits_of
+from slowfast_hub.spec import LONG, one_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def features(
     on_error: OnError = "report",
     device: Device = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows per run of the network.")] = 4,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Features of every window of videos.  Example: slowfast-hub features videos/ --out features/
@@ -76,9 +77,8 @@ def features(
     Beside each file a .json holds the exact network and recipe. After a stop, the same command goes on.
     """
     from slowfast_hub.predict.features import FeatureExtractor
-    from slowfast_hub.zoo.fetch import FetchError
 
-    try:
+    with asked():
         one_of("--format", file_format, ("npz", "safetensors"))
         one_of("--on-error", on_error, ("raise", "skip", "report"))
         jobs = part_of(find_jobs(inputs, out, file_format), shard)
@@ -94,13 +94,8 @@ def features(
             crop=crop,
             device=device,
             batch_size=batch_size,
+            limits=limits_of(limit, LONG),
         )
-    except FetchError as error:
-        complain(error)
-        raise typer.Exit(1) from error
-    except (ValueError, LookupError, OSError, RuntimeError) as error:
-        # RuntimeError: torch's answer to a device that is not there
-        raise usage(error) from error
     rows: list[Row] = []
     for row in run_all(jobs, out, extract, overwrite=overwrite):
         rows.append(row)

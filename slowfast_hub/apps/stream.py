@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slowfast_hub.apps.console import Json, complain, err, usage
+from slowfast_hub.apps.console import Json, asked, complain, err
 from slowfast_hub.apps.options import Device, Limit, Model, limits_of
 from slowfast_hub.apps.timeline import StrideS, WindowS
 from slowfast_hub.spec import LONG, VideoError
@@ -37,10 +37,9 @@ def stream(
     """
     from slowfast_hub.predict.stream import StreamClassifier
     from slowfast_hub.video.live import LIVE, is_remote
-    from slowfast_hub.zoo.fetch import FetchError
 
     seen = int(source) if source.isdecimal() else source
-    try:
+    with asked():
         classify = StreamClassifier(
             model,
             window_s=window_s,
@@ -50,12 +49,6 @@ def stream(
             device=device,
             limits=limits_of(limit, LIVE if is_remote(seen) else LONG),
         )
-    except FetchError as error:
-        complain(error)
-        raise typer.Exit(1) from error
-    except (ValueError, LookupError, RuntimeError) as error:
-        # RuntimeError: torch's answer to a device that is not there
-        raise usage(error) from error
     failed = False
     try:
         for window in classify(seen):

@@ -16,7 +16,7 @@ STAGES = ("res2", "res3", "res4", "res5")
 
 
 class Pathway(nn.Module):
-    """Stem and four stages; a stage is `self.stages()[i]`.
+    """Stem and four stages; `stage(i, x)` runs one.
 
     `fused[i]` channels come from a lateral connection in front of stage i and widen its input.
     """

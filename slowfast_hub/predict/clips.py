@@ -6,20 +6,40 @@ soon as no later clip needs it: memory does not grow with the number of views, n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from slowfast_hub.spec import VideoError
 from slowfast_hub.transforms.eval import EvalTransform, Fitter, as_clip
 from slowfast_hub.video.reader import VideoReader
+
+MOST_FITTED = 4_000_000  # px of a resized picture: a strip of 256 x 15 625 passes
+
+
+def batches_of(
+    reader: VideoReader,
+    transform: EvalTransform,
+    indices: Tensor,
+    crops: Sequence[str],
+    *,
+    size: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Every crop of every clip of `indices (clips, T)`, as batches `(size, 3, T, H, W)`; see `batches`."""
+    clips = stream_clips(reader, transform, indices)
+    return batches((transform.cropped(clip, crop=crop) for clip in clips for crop in crops), size, device)
 
 
 def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor) -> Iterator[Tensor]:
     """The clips (3, T, H', W') of `indices (clips, T)`, resized and not yet cropped.
 
-    Rows start in ascending order, and so do the numbers in a row; numbers may repeat.
+    Rows start in ascending order, and so do the numbers in a row; numbers may repeat. VideoError for pictures that
+    cannot be had, and for strips so long that their short side cannot become what the network wants.
     """
+    check_fitted(reader.info.source, transform, reader.info.height, reader.info.width)
     wanted = torch.unique(indices).tolist()
     stream = zip(wanted, reader.stream(wanted), strict=True)
     fit = Fitter(transform)
@@ -35,18 +55,33 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
             del held[number]
 
 
+def check_fitted(source: str, transform: EvalTransform, height: int, width: int) -> None:
+    """VideoError for pictures that would take gigabytes once their short side is what the network wants."""
+    rows, columns = transform.fitted_size(height, width)
+    if math.prod((rows, columns)) > MOST_FITTED:
+        raise VideoError(source, f"pictures of {width} x {height} px would become {columns} x {rows}; crop them first")
+
+
 def batches(clips: Iterable[Tensor], size: int, device: torch.device) -> Iterator[Tensor]:
-    """Clips (3, T, H, W) of one shape as batches `(size, 3, T, H, W)` on `device`; the last may have fewer."""
-    waiting: list[Tensor] = []
+    """Clips (3, T, H, W) of one shape as batches `(size, 3, T, H, W)` on `device`; the last may have fewer.
+
+    In the layout that the networks are fastest in. On the CPU a batch lasts until the next one is asked for: all of
+    them are made in the same memory.
+    """
+    together, count = torch.empty(0), 0
     for clip in clips:
-        waiting.append(clip)
-        if len(waiting) == size:
-            yield batch(waiting, device)
-            waiting = []
-    if waiting:
-        yield batch(waiting, device)
+        pixels = clip.permute(1, 2, 3, 0)
+        if together.shape[1:] != pixels.shape:
+            together = torch.empty(size, *pixels.shape)
+        together[count].copy_(pixels)
+        count += 1
+        if count == size:
+            yield together.permute(0, 4, 1, 2, 3).to(device)
+            count = 0
+    if count:
+        yield together[:count].permute(0, 4, 1, 2, 3).to(device)
 
 
 def batch(clips: Sequence[Tensor], device: torch.device) -> Tensor:
-    """`(B, 3, T, H, W)` on `device`, in the layout the networks are fastest in."""
-    return torch.stack([clip.permute(1, 2, 3, 0) for clip in clips]).permute(0, 4, 1, 2, 3).to(device)
+    """These clips as one batch."""
+    return next(batches(clips, len(clips), device))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast_hub.models import VideoModel
-from slowfast_hub.spec import WHOLE, Arch, VideoInfo, ViewPlan
+from slowfast_hub.spec import WHOLE, Arch, ResNet3DArch, SlowFastArch, VideoInfo, ViewPlan
 from slowfast_hub.video.sampling import clip_indices, clip_places, clip_span, places_of
 
 # Clips' lengths that one pass may cover; a longer video takes several passes, and memory stays that of one.
@@ -22,24 +22,35 @@ WINDOWS_PER_CLIP = 4  # answers per T frames
 
 
 def time_step(arch: Arch) -> int:
-    """The frames of a pass are a multiple of this: alpha, with two pathways."""
-    return int(getattr(arch, "alpha", 1))
+    """The frames of a pass are a multiple of this, so that the maps of a window begin where its frames do."""
+    if isinstance(arch, SlowFastArch):
+        return arch.alpha
+    if isinstance(arch, ResNet3DArch):
+        return math.prod(arch.stem_strides) * arch.temporal_pool
+    return 1
 
 
 def plan_dense(info: VideoInfo, arch: Arch) -> ViewPlan:
-    """Stretches `(passes, T')` that cover the whole video, with T' at least T and a multiple of `time_step`."""
+    """Stretches `(passes, T')` that cover the whole video, with T' at least T and a multiple of `time_step`.
+
+    A network with non-local blocks sees one clip at a time: its attention is over the clip that it was trained on, and
+    grows with the square of a pass.
+    """
     spec, step = arch.clip, time_step(arch)
     if spec.sampling == "segments":
         indices = clip_indices(info, spec, start=0).unsqueeze(0)
+        return ViewPlan(indices=indices, spans_s=(info.span_s(indices[0]),), crops=WHOLE)
+    places = places_of(info, spec)
+    apart = clip_span(places, spec) / spec.frames  # places from picture to picture
+    clips = 1 if any(arch.nonlocal_at) else PASS_CLIPS
+    passes = max(1, math.ceil(places.frames / apart / (clips * spec.frames)))
+    length = max(spec.frames, math.floor(places.frames / apart / passes / step) * step)
+    starts = [places.frames / passes * i for i in range(passes)]
+    if places.frames / passes <= clip_span(places, spec):
+        rows = [clip_indices(info, spec, start=start) for start in starts]
     else:
-        places = places_of(info, spec)
-        frames = places.frames / (clip_span(places, spec) / spec.frames)  # pictures `stride` ticks apart
-        passes = max(1, math.ceil(frames / (PASS_CLIPS * spec.frames)))
-        length = max(spec.frames, math.floor(frames / passes / step) * step)
-        span = max(places.frames / passes, clip_span(places, spec))
-        starts = [places.frames / passes * i for i in range(passes)]
-        indices = torch.stack([places.file_frames(clip_places(start, span, length)) for start in starts])
-    return ViewPlan(indices=indices, spans_s=tuple(info.span_s(row) for row in indices), crops=WHOLE)
+        rows = [places.file_frames(clip_places(start, places.frames / passes, length)) for start in starts]
+    return ViewPlan(indices=torch.stack(rows), spans_s=tuple(map(info.span_s, rows)), crops=WHOLE)
 
 
 def dense_logits(model: VideoModel, clips: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.models.classifier import MAPS
-from slowfast_hub.predict.clips import batches, stream_clips
+from slowfast_hub.predict.clips import batches_of
 from slowfast_hub.predict.network import open_network, weights_sha256
 from slowfast_hub.predict.windows import Last, WindowPlan, plan_windows
 from slowfast_hub.spec import (
@@ -210,8 +210,8 @@ class FeatureExtractor:
     def batches(self, reader: VideoReader, indices: Tensor) -> Iterator[Tensor]:
         """Features of the clips `indices (N, T)` in their order, `batch_size` at a time: (B, D) or (B, C, T, H, W)."""
         transform = EvalTransform(self.model.arch.clip)
-        clips = (transform.cropped(clip, crop=self.crop) for clip in stream_clips(reader, transform, indices))
-        yield from map(self.run, batches(clips, self.batch_size, self.device))
+        clips = batches_of(reader, transform, indices, (self.crop,), size=self.batch_size, device=self.device)
+        yield from map(self.run, clips)
 
     @torch.inference_mode()
     def run(self, clips: Tensor) -> Tensor:
@@ -340,7 +340,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     one_of("the suffix of a file of features", path.suffix, tuple(READERS))
     record = json.loads(READERS[path.suffix](path))
-    if not isinstance(record, dict) or not {"recipe", "video", "shape"} <= set(record):
+    if not isinstance(record, dict) or not all(isinstance(record.get(part), dict) for part in ("recipe", "video")):
         raise ValueError(f"{path}: not written by slowfast_hub: no recipe in it")
     return record
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.clips import batches, stream_clips
+from slowfast_hub.predict.clips import batches_of
 from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.network import open_network
 from slowfast_hub.predict.views import parse_views, plan_views
@@ -26,7 +26,7 @@ from slowfast_hub.spec import WHOLE, Arch, Limits, Prediction, VideoError, ViewP
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import FileReader
 from slowfast_hub.video.reader import Video, VideoReader, open_video
-from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, weights_info
 
 BATCH_SIZE = 4  # views per run of the network
 
@@ -65,7 +65,7 @@ class Predictor:
         self.scaler = scaler
         self.name, self.model = open_network(name, device=device, check=check_answers_rgb)
         self.device = next(self.model.parameters()).device
-        self.note = DEFAULT_NOTE if name == DEFAULT_MODEL else ""
+        self.note = DEFAULT_NOTE if self.name == weights_info(DEFAULT_MODEL).name else ""
         self.labels = self.model.labels or tuple(f"class {index}" for index in range(self.model.num_classes))
 
     def __call__(self, video: Video, *, fps: float | None = None) -> Prediction:
@@ -145,6 +145,6 @@ def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_s
     transform = EvalTransform(model.arch.clip)
     dense = plan.crops == WHOLE
     run = partial(dense_logits, model) if dense else model
-    clips = stream_clips(reader, transform, plan.indices)
-    views = (transform.cropped(clip, crop=crop) for clip in clips for crop in plan.crops)
-    return torch.cat([run(batch).float().cpu() for batch in batches(views, 1 if dense else batch_size, device)])
+    size = 1 if dense else batch_size
+    batches = batches_of(reader, transform, plan.indices, plan.crops, size=size, device=device)
+    return torch.cat([run(batch).float().cpu() for batch in batches])

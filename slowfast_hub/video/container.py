@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -29,6 +30,7 @@ Encoded = str | Path | bytes | BinaryIO
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 STALLED_S = 60.0  # a server that sends nothing for so long has failed
+NO_LIMIT = 2**31 - 1  # the largest number that FFmpeg takes
 LONGEST_NAME = 500  # of a video in messages; an address may hold a whole file
 ADVICE = "re-encode it or pass another file"
 
@@ -115,12 +117,12 @@ def opened(video: Encoded, limits: Limits) -> Iterator[tuple[InputContainer, Vid
             stream.codec_context.thread_count = 1
         try:
             yield container, stream
-        except av.FFmpegError as error:
-            if stream.codec_context.width:
-                raise
-            # What most decoders leave of a size that they refuse.
-            size = f"has pictures of more than {limits.pixels} px, or of no possible size"
-            raise VideoLimitError(source, "pixels", size) from error
+        except av.FFmpegError:
+            if not stream.codec_context.width:
+                # What most decoders leave of a size that they refuse; FFmpeg knows it where nothing is refused.
+                with opened(video, replace(limits, pixels=NO_LIMIT)) as (_, whole):
+                    check_picture(source, whole.codec_context.width, whole.codec_context.height, limits)
+            raise
 
 
 def open_container(video: Encoded, limits: Limits) -> InputContainer:
@@ -154,6 +156,8 @@ def open_container(video: Encoded, limits: Limits) -> InputContainer:
         if time.perf_counter() - begin > limits.wall_s:
             raise VideoLimitError(source, "wall_s", f"took more than {limits.wall_s:g} s to open") from error
         raise VideoError(source, f"cannot be read as a video: {reason(error)}") from error
+    except OSError as error:  # of a file object
+        raise VideoError(source, f"cannot be read: {error}") from error
 
 
 def next_packet(packets: Iterator[Packet]) -> Packet | None:

@@ -40,6 +40,7 @@ class FileReader:
         self._video = video
         self._limits = limits
         self.info, self._track = probe(video, limits)
+        self._painted = self.info
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self.info.source}: a reader stays in its process; open the video in the worker instead")
@@ -52,13 +53,13 @@ class FileReader:
         """
         other = object.__new__(FileReader)
         other.__dict__.update(self.__dict__)
-        other.info = replace(self.info, height=height, width=width)
+        other._painted = replace(self.info, height=height, width=width)
         return other
 
     def stream(self, indices: Sequence[int]) -> Iterator[Tensor]:
         """See `VideoReader.stream`. A packet without a picture leaves the one before on show, as in a player."""
         wanted = ascending(indices, self.info)
-        meter, paint = Meter(self.info.source, self._limits), Painter(self.info)
+        meter, paint = Meter(self.info.source, self._limits), Painter(self._painted)
         done, reached, failure = 0, 0, "the stream ended"
         for read in self._ways():
             if done == len(wanted):

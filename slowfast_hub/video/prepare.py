@@ -58,7 +58,8 @@ def prepare_file(source: Path, target: Path, encoding: Encoding, limits: Limits)
         raise VideoError(str(source), f"begins {-times_s[0]:.3f} s before 0, where MP4 shows nothing")
     height, width = prepared_size(info.height, info.width, encoding.short_side)
     try:
-        write(target, FileReader(source, limits).scaled(height, width), *clock(times_s, info.fps), encoding, comment)
+        reader = FileReader(source, limits).scaled(height, width)
+        write(target, reader, (height, width), *clock(times_s, info.fps), encoding, comment)
     except av.FFmpegError as error:
         raise VideoError(str(source), f"cannot be written as H.264 in MP4: {reason(error)}") from error
     made, made_s = times_of(target, limits)
@@ -105,9 +106,15 @@ def times_of(video: Path, limits: Limits) -> tuple[VideoInfo, np.ndarray]:
 
 
 def write(
-    target: Path, reader: FileReader, tick: Fraction, times: np.ndarray, encoding: Encoding, comment: str
+    target: Path,
+    reader: FileReader,
+    size: tuple[int, int],
+    tick: Fraction,
+    times: np.ndarray,
+    encoding: Encoding,
+    comment: str,
 ) -> None:
-    """Encode all frames of `reader`, shown at `times` in ticks."""
+    """Encode all frames of `reader`, (height, width) px as `size` says, shown at `times` in ticks."""
     info = reader.info
     options = {
         "movflags": "faststart",  # the index first: a reader needs it before the frames
@@ -119,7 +126,7 @@ def write(
         how = {"crf": str(encoding.crf), "tune": "fastdecode", "x264-params": "open-gop=0"}
         rate = Fraction(info.fps).limit_denominator(1001) or Fraction(1)  # x264 shares out its bits by it, no more
         stream = container.add_stream("libx264", rate=rate, options=how)
-        stream.width, stream.height, stream.pix_fmt = info.width, info.height, "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = tick
         stream.codec_context.gop_size = encoding.gop
         stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG

@@ -117,7 +117,10 @@ class FolderReader:
     backend = "pyav"
 
     def __init__(self, folder: Path, *, fps: float, limits: Limits) -> None:
-        images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        try:
+            images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        except OSError as error:
+            raise VideoError(str(folder), f"cannot be read: {error.strerror}") from error
         self._images = sorted((path for path in images if not path.name.startswith(".")), key=natural)
         self._limits = limits
         if not self._images:

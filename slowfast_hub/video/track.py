@@ -136,7 +136,7 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
     ticks = ticks[:0] if made_up else ticks
     fps, steady = rate_of(ticks, frames, rate=float(rate or 0))
     # Of a steady file only what its rate does not say by itself: a frame that was dropped shifts those around it.
-    strays = len(ticks) == frames and np.abs(ticks - ticks[0] - np.arange(frames) / fps).max() > TIME_ROUNDING_S
+    strays = bool(track.times) and np.abs(ticks - ticks[0] - np.arange(frames) / fps).max() > TIME_ROUNDING_S
     width, height = displayed_size(first)
     info = VideoInfo(
         source,
@@ -186,6 +186,7 @@ def rate_of(times_s: np.ndarray, count: int, *, rate: float) -> tuple[float, boo
         return declared or DEFAULT_FPS, True
     mean = (count - 1) / float(times_s[-1] - times_s[0])
     for fps in (declared or mean, mean):
-        if np.abs((times_s - times_s[0]) * fps - np.arange(count)).max() <= 0.5:
+        # Less than half, so that rounding finds the place of every frame.
+        if np.abs((times_s - times_s[0]) * fps - np.arange(count)).max() < 0.5:
             return fps, True
     return mean, False

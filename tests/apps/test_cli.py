@@ -71,6 +71,8 @@ def test_limits_of_files_are_options():
         (("classify", CLIP, "--model", "slowfast_r50_8x9"), "slowfast_r50_8x9"),
         (("classify", CLIP, "--views", "many"), "'centre', 'paper'"),
         (("classify", CLIP, "--device", "nonsense"), "nonsense"),
+        (("classify", CLIP, "--model", "local-dir:/nowhere"), "/nowhere"),
+        (("stream", CLIP, "--model", "local-dir:/nowhere"), "/nowhere"),
         (("classify", CLIP, "--on-error", "ignore"), "'raise', 'skip', 'report'"),
         (("classify", CLIP, "--scaler", "best"), "'exact', 'swscale'"),
         (("classify", CLIP, "--limit", "minutes=3"), "wall_s"),

@@ -55,29 +55,30 @@ def packets(data: bytes) -> None:
     end = 1 << draws.PickValueInList([4, 8, 62])  # small times meet each other, large ones reach the end of 64 bits
     times = array("q", (draws.ConsumeIntInRange(-end, end) for _ in range(draws.ConsumeIntInRange(1, 40))))
     keys = bytearray(draws.ConsumeBool() for _ in times)
-    track = track_of(times, keys, draws.PickValueInList([*times, None]), lean=draws.ConsumeBool())
+    entries = times[::-1]  # as far from the times as can be: all that matters is which belongs to which
+    track = track_of(times, keys, entries, draws.PickValueInList([*times, None]), lean=draws.ConsumeBool())
     check(all(before < after for before, after in pairwise(track.times)), "times ascend")
     check(all(before < after for before, after in pairwise(track.keys)), "keyframes ascend")
     check(set(track.keys) <= set(track.times) <= set(times), "keyframes are frames, frames are packets")
+    for key in track.keys:
+        check(track.entry(key) == entries[times.index(key)], "a seek to a keyframe goes by what came with it")
     for number, time in enumerate(track.times):
         check(track.number(time) == number, "a frame is found by its time")
-        key = track.key(number)
-        check(key is None or (key in track.keys and key <= time), "decoding begins at a keyframe before the frame")
+        begin = track.key(number)
+        check(begin is None or (begin in track.keys and begin <= time), "decoding begins at a keyframe before")
     ticks = np.sort(np.array(times, dtype=np.float64)) / draws.PickValueInList([1, 25, 90_000])
-    fps, times_s = rate_of(ticks, len(ticks), rate=draws.PickValueInList([0.0, 25.0, 1e9, -1.0]))
-    check_rate(fps, None if times_s is None else times_s.tolist())
+    fps, steady = rate_of(ticks, len(ticks), rate=draws.PickValueInList([0.0, 25.0, 1e9, -1.0]))
+    check(0 < fps < float("inf"), "a rate is finite and positive")
+    check(steady or len(set(ticks.tolist())) == len(ticks), "times that are given ascend")
 
 
 def check_info(info: VideoInfo) -> None:
     check(info.frames >= 1 and info.width >= 1 and info.height >= 1, "a video has a frame")
+    check(0 < info.fps < float("inf"), "a rate is finite and positive")
     check(np.isfinite(info.start_s) and 0 <= info.duration_s <= LIMITS.duration_s, "it has a beginning and a duration")
-    check_rate(info.fps, None if info.times_s is None else info.times_s.tolist())
-    check(info.times_s is None or len(info.times_s) == info.frames, "each frame has a time")
-
-
-def check_rate(fps: float, times_s: list[float] | None) -> None:
-    check(0 < fps < float("inf"), "a rate is finite and positive")
-    check(times_s is None or all(before < after for before, after in pairwise(times_s)), "times ascend")
+    times_s = [info.time_s(number) for number in range(info.frames)]
+    check(times_s[0] == info.start_s, "it begins with its first frame")
+    check(all(before < after for before, after in pairwise(times_s)), "times ascend")
 
 
 def check(true: bool, claim: str) -> None:

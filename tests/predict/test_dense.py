@@ -82,12 +82,28 @@ def test_windows_share_one_pass():
     assert torch.allclose(logits[1], middle[0], atol=1e-6)
 
 
-def test_a_network_with_a_temporal_stride_is_cut_at_the_same_times():
-    model = build(replace(ARCHS["i3d_r50_8x8"], depth=14, width=8, num_classes=5)).eval()
-    frames = model.arch.clip.frames
-    clips = torch.randn(1, 3, 3 * frames, 64, 80)
-    with torch.inference_mode():
-        assert dense_logits(model, clips).shape == (9, 5)
+@pytest.mark.parametrize("name", ["i3d_r50_8x8", "c2d_r50_8x8", "slow_r50_8x8", "slowfast_r50_16x8"])
+def test_every_window_sees_as_many_maps_as_a_clip_has(name, monkeypatch):
+    with torch.device("meta"):
+        model = build(replace(ARCHS[name], depth=14, width=8, num_classes=5))
+    seen, head = set(), model.forward_head
+    monkeypatch.setattr(model, "forward_head", lambda maps: seen.add(tuple(m.shape[2] for m in maps)) or head(maps))
+    frames = plan_dense(video(300), model.arch).indices.shape[1]
+    dense_logits(model, torch.empty(1, 3, frames, 64, 80, device="meta"))
+    clip = model.forward_features(torch.empty(1, 3, model.arch.clip.frames, 64, 80, device="meta"))
+    assert seen == {tuple(m.shape[2] for m in clip)}
+
+
+def test_attention_stays_within_the_clip_it_was_trained_on():
+    # 150 pictures: five clips of 32, each spread over a fifth of the video.
+    indices = plan_dense(video(300), ARCHS["slowfast_nl_r50_8x8"]).indices
+    assert indices.shape == (5, 32)
+    assert indices[:, 0].tolist() == [0, 60, 120, 180, 240]
+
+
+def test_one_clip_without_a_clock_is_that_of_one_view():
+    arch = replace(R50, clip=replace(R50.clip, fps=None))
+    assert torch.equal(plan_dense(video(64), arch).indices, plan_views(video(64), arch, (1, 1)).indices)
 
 
 def test_a_predictor_answers_densely():

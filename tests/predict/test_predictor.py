@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,25 @@ def test_a_set_of_videos_raises_reports_or_skips_what_cannot_be_read(predictor, 
         next(predictor.many(videos, on_error="ignore"))
 
 
+def test_a_strip_that_would_fill_the_memory_is_an_error():
+    model = build(SlowFastArch(depth=14, width=8, num_classes=2)).eval()
+    with pytest.raises(VideoError, match="pictures of 40000 x 2 px would become 5120000 x 256; crop them first"):
+        Predictor(model)(noise(2, 2, 40000))
+
+
+def test_a_file_object_that_fails_is_a_video_error(predictor):
+    class Broken(io.BytesIO):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError("the cable is out")
+
+    with pytest.raises(VideoError, match="cannot be read"):
+        predictor(Broken(CLIP.read_bytes()))
+
+
+def test_the_full_name_of_the_embedded_network_has_its_note_too(predictor):
+    assert Predictor(predictor.name).note == predictor.note != ""
+
+
 def test_a_predictor_keeps_its_limits():
     with pytest.raises(VideoLimitError, match=r"more than 1000; .* Limits\(bytes=\.\.\.\)"):
         Predictor(limits=Limits(bytes=1000))(CLIP)
@@ -208,6 +228,7 @@ def test_the_fast_scaler_is_asked_for_and_close():
     exact, fast = Predictor()(CLIP), Predictor(scaler="swscale")(CLIP)
     assert torch.equal(Predictor(scaler="exact")(CLIP).probs, exact.probs)
     assert not torch.equal(fast.probs, exact.probs)
+    assert fast.video == exact.video
     assert (fast.probs - exact.probs).abs().max() < 0.1
     with pytest.raises(ValueError, match="scaler must be one of 'exact', 'swscale'"):
         Predictor(scaler="fast")
