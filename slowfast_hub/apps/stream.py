@@ -10,7 +10,7 @@ import typer
 from slowfast_hub.apps.console import Json, asked, complain, err
 from slowfast_hub.apps.options import Device, Limit, Model, limits_of
 from slowfast_hub.apps.timeline import StrideS, WindowS
-from slowfast_hub.spec import LONG, VideoError
+from slowfast_hub.spec import VideoError
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
 
@@ -36,7 +36,7 @@ def stream(
     With --json a line of JSON for each window.
     """
     from slowfast_hub.predict.stream import StreamClassifier
-    from slowfast_hub.video.live import LIVE, is_remote
+    from slowfast_hub.video.live import usual_limits
 
     seen = int(source) if source.isdecimal() else source
     with asked():
@@ -47,7 +47,7 @@ def stream(
             drop=drop,  # type: ignore[arg-type]  # the classifier checks its words
             queue_frames=queue_frames,
             device=device,
-            limits=limits_of(limit, LIVE if is_remote(seen) else LONG),
+            limits=limits_of(limit, usual_limits(seen)),
         )
     failed = False
     try:

@@ -1,6 +1,7 @@
 """The command `slowfast-hub timeline`: what happens when in a long video.
 
 Finished windows are kept in FILE.partial while it runs, so that after a stop the same command goes on where it was.
+Not those of an address: nothing says that what comes from there next time is the same video.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def timeline(
     """What happens when in a long video.  Example: slowfast-hub timeline film.mp4 --out film.srt"""
     from slowfast_hub.predict import timeline as predict
     from slowfast_hub.predict.predictor import Predictor
+    from slowfast_hub.predict.resume import on_disk
     from slowfast_hub.predict.segments import Thresholds, classes_of
     from slowfast_hub.zoo.fetch import FetchError
 
@@ -63,7 +65,7 @@ def timeline(
             one_of("the suffix of --out", file.suffix.lower(), tuple(predict.WRITERS))
         if file is not None and file.exists() and not force:
             raise FileExistsError(f"{file} is there already; choose another name, or pass --force")
-        Thresholds(enter, leave, shortest_s, gap_s)  # what is wrong shows before hours of work
+        Thresholds(enter, leave, shortest_s, gap_s, smooth_s)  # what is wrong shows before hours of work
         predictor = Predictor(model, device=device, batch_size=batch_size, limits=limits_of(limit, LONG))
         classes_of(label, predictor.labels)
     except FetchError as error:
@@ -74,7 +76,7 @@ def timeline(
         raise usage(error) from error
     if predictor.note:
         err.print(predictor.note, style="dim", soft_wrap=True)
-    partial = None if file is None else file.with_name(f"{file.name}.partial")
+    partial = None if file is None or on_disk(video) is None else file.with_name(f"{file.name}.partial")
     try:
         with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as bar:
             task = bar.add_task("timeline", total=None)
@@ -99,8 +101,9 @@ def timeline(
     except ValueError as error:
         raise usage(error) from error
     except KeyboardInterrupt:
-        kept = f"{partial} keeps what is done, and the same command goes on" if partial else "with --out it could go on"
-        err.print(f"stopped; {kept}", markup=False, soft_wrap=True)
+        kept = f"{partial} keeps what is done, and the same command goes on"
+        could = "a file on the disk, with --out, could go on"
+        err.print(f"stopped; {kept if partial else could}", markup=False, soft_wrap=True)
         raise typer.Exit(STOPPED) from None
     if partial is not None:
         partial.unlink(missing_ok=True)

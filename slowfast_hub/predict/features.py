@@ -297,7 +297,6 @@ def plan_spread(info: VideoInfo, spec: ClipSpec, windows: Windows) -> WindowPlan
         info,
         frames=spec.frames,
         clock=windows.clock,
-        span=windows.window,
         window=windows.window,
         stride=windows.stride,
         last=windows.last,

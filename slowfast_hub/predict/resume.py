@@ -1,7 +1,8 @@
 """Long work that can be stopped at any moment and taken up again: finished batches, line by line in a file.
 
 The first line says what the work is. Each further one holds the answers of a batch, every bit of them, so that work
-done in two goes gives what one go gives. A line that was cut off when the process died does not count.
+done in two goes gives what one go gives, and its place among all rows, so that a line too many shows. A line that was
+cut off when the process died does not count.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 
+from slowfast_hub.video.container import IMAGE_SUFFIXES
 from slowfast_hub.video.reader import ArrayReader, Video, VideoReader
 
 Header = dict[str, object]
 
 LONGEST_HEADER = 1 << 20  # bytes; a file that is no record may have no lines at all
+CHUNK = 1 << 20  # bytes of a file read at once
 
 
 class Record:
@@ -30,21 +33,24 @@ class Record:
 
     def __init__(self, file: BinaryIO | None, done: list[Tensor]) -> None:
         self.done = done  # the batches that were there already
+        self._rows = sum(map(len, done))
         self._file = file
 
     def append(self, batch: Tensor) -> None:
         """Add the rows `(B, C)` float32 of one batch; a process that dies after this has not lost them."""
         if self._file is not None:
-            content = base64.b64encode(batch.numpy().astype("<f4").tobytes()).decode("ascii")
-            self._file.write(as_line({"float32": content}))
+            values = base64.b64encode(batch.numpy().astype("<f4").tobytes()).decode("ascii")
+            self._file.write(as_line({"at": self._rows, "float32": values}))
             self._file.flush()
+        self._rows += len(batch)
 
 
 @contextmanager
 def record(path: Path | None, header: Header, *, columns: int) -> Iterator[Record]:
     """The record at `path` of batches `(B, columns)`, begun if there is none; without a path nothing is kept.
 
-    ValueError for the record of other work, and for a file that is no record: neither is changed.
+    ValueError for the record of other work, for a file that is no record, and for a record whose lines are not one
+    after the other, as when two processes write to it: none of them is changed.
     """
     if path is None:
         yield Record(None, [])
@@ -60,10 +66,12 @@ def record(path: Path | None, header: Header, *, columns: int) -> Iterator[Recor
             file.flush()
         elif found != first:
             raise ValueError(f"{path} {difference(found, header)}; ask as it was begun, or choose another file")
-        done, end = [], len(first)
+        done: list[Tensor] = []
+        rows, end = 0, len(first)
         for line in file:
             if line.endswith(b"\n"):
-                done.append(rows_of(line, columns, path))
+                done.append(rows_of(line, columns, path, at=rows))
+                rows += len(done[-1])
                 end += len(line)
         file.truncate(end)
         yield Record(file, done)
@@ -88,21 +96,33 @@ def difference(first: bytes, header: Header) -> str:
     return f"was begun for other work: {'; '.join(changed) or 'by another version'}"
 
 
-def rows_of(line: bytes, columns: int, path: Path) -> Tensor:
+def rows_of(line: bytes, columns: int, path: Path, *, at: int) -> Tensor:
+    """The batch of a line, the first row of which is row `at` of all; ValueError for any other line."""
     try:
-        content = bytearray(base64.b64decode(json.loads(line)["float32"], validate=True))
-        return torch.frombuffer(content, dtype=torch.float32).reshape(-1, columns)
+        found = json.loads(line)
+        place, values = found["at"], bytearray(base64.b64decode(found["float32"], validate=True))
+        batch = torch.frombuffer(values, dtype=torch.float32).reshape(-1, columns)
     except (LookupError, ValueError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} is damaged: a line holds no batch of {columns} columns; delete it") from error
+    if place != at:
+        two = "did two processes write to it?"
+        raise ValueError(f"{path} is damaged: a line begins with row {place!r} where {at} is next ({two}); delete it")
+    return batch
 
 
 def identity(video: Video, reader: VideoReader) -> Header:
-    """What tells a video from others: its size and date on the disk, else its pixels or bytes."""
+    """What tells a video from others: sizes and dates on the disk, else all of its bytes or pixels.
+
+    ValueError for what cannot be told from others: an address, whose content may be another one tomorrow, and a pipe.
+    """
     info = reader.info
     known: Header = {"source": info.source, "frames": info.frames, "fps": info.fps, "size": [info.width, info.height]}
-    if isinstance(video, str | Path) and os.path.exists(video):
-        status = os.stat(video)
-        return known | {"source": Path(video).name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    path = on_disk(video)
+    if path is not None and path.is_dir():
+        return known | {"source": path.name, "sha256": listing(path)}
+    if path is not None:
+        status = path.stat()
+        return known | {"source": path.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
     if isinstance(video, bytes):
         return known | {"sha256": hashlib.sha256(video).hexdigest()}
     if isinstance(reader, ArrayReader):
@@ -110,7 +130,37 @@ def identity(video: Video, reader: VideoReader) -> Header:
         for frame in reader.stream(range(info.frames)):
             digest.update(frame.contiguous().numpy().data)
         return known | {"sha256": digest.hexdigest()}
-    return known
+    if hasattr(video, "read") and cast(BinaryIO, video).seekable():
+        return known | {"sha256": content(cast(BinaryIO, video))}
+    what = "an address or a pipe cannot be told from other videos, so that work on it cannot be taken up again"
+    raise ValueError(f"{info.source}: {what}; save it to the disk first, or leave resume out")
+
+
+def on_disk(video: Video) -> Path | None:
+    """Where a video lies: a file or a folder of frames; None for all that has no place on the disk."""
+    if not isinstance(video, str | Path):
+        return None
+    path = str(video).removeprefix("file:")
+    return Path(path) if os.path.exists(path) else None
+
+
+def listing(folder: Path) -> str:
+    """SHA-256 of the names, sizes and dates of a folder's images."""
+    digest = hashlib.sha256()
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    for image in sorted(path for path in images if not path.name.startswith(".")):
+        status = image.stat()
+        digest.update(json.dumps([image.name, status.st_size, status.st_mtime_ns]).encode())
+    return digest.hexdigest()
+
+
+def content(file: BinaryIO) -> str:
+    """SHA-256 of all bytes of a file object."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def fingerprint(model: nn.Module) -> str:

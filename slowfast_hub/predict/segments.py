@@ -6,6 +6,7 @@ There are two thresholds, as in Canny's edges, so that a score that wavers aroun
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,13 +37,14 @@ class Thresholds:
     leave: float = 0.3  # and goes on while windows score this
     shortest_s: float = 0.0  # shorter ones are left out
     gap_s: float = 0.0  # segments of one label with at most this between them are one
+    smooth_s: float = 0.0  # scores are first averaged over the windows centred in so many seconds
 
     def __post_init__(self) -> None:
         if not 0 <= self.leave <= self.enter <= 1:
             raise ValueError(f"thresholds are 0 <= leave <= enter <= 1; got leave={self.leave}, enter={self.enter}")
-        for name in ("shortest_s", "gap_s"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more seconds; got {getattr(self, name)!r}")
+        for name in ("shortest_s", "gap_s", "smooth_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of seconds, 0 or more; got {getattr(self, name)!r}")
 
 
 def find_segments(

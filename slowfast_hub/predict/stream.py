@@ -22,10 +22,10 @@ from slowfast_hub.predict.growing import Clips, Tape
 from slowfast_hub.predict.predictor import Predictor
 from slowfast_hub.predict.timeline import answers, predictor_of
 from slowfast_hub.predict.windows import Schedule, clip_schedule
-from slowfast_hub.spec import CROPS, LONG, ClipSpec, Limits, VideoError, one_of, whole
+from slowfast_hub.spec import CROPS, ClipSpec, Limits, VideoError, best, one_of, whole
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.feed import DROPS, Arrived, Arriving, Drop, Feed
-from slowfast_hub.video.live import LIVE, Source, arrive, is_remote
+from slowfast_hub.video.live import Source, arrive, usual_limits
 from slowfast_hub.video.sampling import Places
 from slowfast_hub.video.track import DEFAULT_FPS
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
@@ -45,12 +45,11 @@ class WindowScore:
 
     def top(self, k: int = 5) -> list[dict[str, str | float]]:
         """The `k` best classes, best first, as `Prediction.top` gives them."""
-        scores, classes = torch.topk(self.probs, min(k, len(self.probs)))
-        return [{"label": self.labels[c], "score": s} for s, c in zip(scores.tolist(), classes.tolist())]
+        return best(self.probs, self.labels, k)
 
     def __repr__(self) -> str:
-        best = ", ".join(f"{row['label']} {row['score']:.2f}" for row in self.top(3))
-        return f"WindowScore({self.start_s:.2f}-{self.end_s:.2f} s: {best})"
+        highest = ", ".join(f"{row['label']} {row['score']:.2f}" for row in self.top(3))
+        return f"WindowScore({self.start_s:.2f}-{self.end_s:.2f} s: {highest})"
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ class StreamClassifier:
     drop: what happens to more of them. "never": the source waits; "oldest": the frame that has waited longest goes;
         "newest": the new one goes. None: "oldest" for what does not wait, cameras and addresses without an end, "never"
         for all others. Where a frame is missing, the one before stays on show, as in a player.
-    limits: what a source may ask of this machine; None for `LIVE` for addresses, and `LONG` for all others. Of a source
-        without an end, bytes, seconds and frames have no limit.
+    limits: what a source may ask of this machine; None for `LIVE` for addresses, `ENDLESS` for pipes, and `LONG` for
+        files. `arrive` says which of them hold for which source. Those of a Predictor hold for pipes too.
 
     It watches one source at a time. The thread that reads ends with the loop over the windows, with `close()`, which
     any thread may call, and with a `with` block.
@@ -96,7 +95,7 @@ class StreamClassifier:
         one_of("crop", crop, CROPS)
         one_of("drop", drop, (*DROPS, None))
         whole("queue_frames", queue_frames, 1)
-        self._predictor = predictor_of(name, device=device, batch_size=None, limits=limits, usual=LONG)
+        self._predictor = predictor_of(name, device=device, batch_size=None, limits=limits)
         if self._predictor.scaler != "exact":
             raise ValueError("frames of a stream are resized exactly; build the Predictor with scaler='exact'")
         self._limits = self._predictor.limits if isinstance(name, Predictor) else limits
@@ -118,7 +117,7 @@ class StreamClassifier:
         if fps is not None and not 0 < fps < math.inf:
             raise ValueError(f"fps must be a positive rate; got {fps!r}")
         self.close()
-        arriving = arrive(source, fps=fps, limits=self._limits or (LIVE if is_remote(source) else LONG))
+        arriving = arrive(source, fps=fps, limits=self._limits or usual_limits(source))
         self._feed = Feed(arriving, room=self._room, drop=self._drop or ("never" if arriving.waits else "oldest"))
         self._latencies = (0, 0.0, 0.0)
         return self._watch(arriving, self._feed)

@@ -30,7 +30,7 @@ from slowfast_hub.predict.segments import (
     write_vtt,
 )
 from slowfast_hub.predict.windows import Schedule, clip_rows, clip_schedule, window_count, window_spans
-from slowfast_hub.spec import CROPS, LONG, Limits, VideoInfo, at_least, one_of
+from slowfast_hub.spec import CROPS, LONG, Limits, VideoInfo, best, one_of
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.reader import Video, VideoReader
 from slowfast_hub.video.sampling import places_of
@@ -59,11 +59,11 @@ class Timeline:
     def segments(
         self,
         *,
-        smooth_s: float = 0.0,
+        smooth_s: float = Thresholds.smooth_s,
         enter: float = Thresholds.enter,
         leave: float = Thresholds.leave,
-        shortest_s: float = 0.0,
-        gap_s: float = 0.0,
+        shortest_s: float = Thresholds.shortest_s,
+        gap_s: float = Thresholds.gap_s,
         labels: Sequence[str] | None = None,
     ) -> list[Segment]:
         """Stretches in which a label holds, sorted by start; those of one label do not overlap.
@@ -71,11 +71,10 @@ class Timeline:
         smooth_s: scores are first averaged over the windows centred in so many seconds. enter, leave: a segment begins
         with a window that scores `enter` and goes on while windows score `leave`. gap_s: segments of one label with at
         most so much between them become one. shortest_s: shorter ones are then left out. labels: of these only.
-        ValueError for thresholds that contradict each other, and for unknown labels.
+        ValueError for thresholds that contradict each other, lengths without an end, and unknown labels.
         """
-        at_least("smooth_s", smooth_s, 0)
-        by = Thresholds(enter, leave, shortest_s, gap_s)
-        reach = int(smooth_s / 2 / self.stride_s + 1e-9)
+        by = Thresholds(enter, leave, shortest_s, gap_s, smooth_s)
+        reach = int(min(by.smooth_s / 2 / self.stride_s + 1e-9, len(self.probs)))
         classes = classes_of(labels, self.labels)
         return find_segments(self.probs, self.edges_s(), self.labels, classes=classes, reach=reach, by=by)
 
@@ -100,13 +99,10 @@ class Timeline:
 
     def as_json(self, segments: Sequence[Segment]) -> dict[str, object]:
         """All of it as plain values; of each window the best labels."""
-        scores, classes = self.probs.topk(min(TOP, self.probs.shape[1]))
         video = {name: value for name, value in asdict(self.video).items() if name not in ("times_s", "strays_s")}
         windows = [
-            {"start": start, "end": end, "top": [{"label": self.labels[c], "score": s} for s, c in zip(row, best)]}
-            for start, end, row, best in zip(
-                self.starts_s.tolist(), self.ends_s.tolist(), scores.tolist(), classes.tolist()
-            )
+            {"start": start, "end": end, "top": best(probs, self.labels, TOP)}
+            for start, end, probs in zip(self.starts_s.tolist(), self.ends_s.tolist(), self.probs)
         ]
         return {
             "video": {**video, "duration_s": self.video.duration_s},
@@ -119,8 +115,8 @@ class Timeline:
         }
 
     def __repr__(self) -> str:
-        best, classes = self.probs.amax(dim=0).topk(min(3, self.probs.shape[1]))
-        highest = ", ".join(f"{self.labels[c]} {s:.2f}" for s, c in zip(best.tolist(), classes.tolist()))
+        rows = best(self.probs.amax(dim=0), self.labels, 3)
+        highest = ", ".join(f"{row['label']} {row['score']:.2f}" for row in rows)
         return (
             f"Timeline({self.model}: highest {highest}\n"
             f"  {self.video.source}: {self.video.duration_s:.1f} s, {self.video.fps:.2f} fps\n"
@@ -164,10 +160,11 @@ def timeline(
     window fits any more, a last one holds the last frame. limits: None for `LONG`. progress: called after each batch
     with the seconds of the video that are done, and all. resume: a file for finished windows; a call that finds it goes
     on behind them, and ends like an uninterrupted one to the last bit (of as many threads); it is a ValueError if the
-    file was begun for something else. Errors: VideoError when the frames cannot be had.
+    file was begun for something else or is damaged, and for an address, which nothing tells from others. Errors:
+    VideoError when the frames cannot be had.
     """
     one_of("crop", crop, CROPS)
-    predictor = predictor_of(name, device=device, batch_size=batch_size, limits=limits, usual=LONG)
+    predictor = predictor_of(name, device=device, batch_size=batch_size, limits=limits)
     reader = predictor.open(video, fps=fps)
     info, spec = reader.info, predictor.model.arch.clip
     line = places_of(info, spec)
@@ -233,12 +230,14 @@ def predictor_of(
     device: str | torch.device | None,
     batch_size: int | None,
     limits: Limits | None,
-    usual: Limits,
 ) -> Predictor:
-    """The Predictor that was given, or a new one; a ValueError for what a given one brings with it."""
+    """The Predictor that was given, or a new one, for films if no `limits` say otherwise.
+
+    ValueError for what a given one brings with it.
+    """
     if not isinstance(name, Predictor):
         at_once = BATCH_SIZE if batch_size is None else batch_size
-        return Predictor(name, device=device, batch_size=at_once, limits=limits or usual)
+        return Predictor(name, device=device, batch_size=at_once, limits=limits or LONG)
     for option, value in {"device": device, "batch_size": batch_size, "limits": limits}.items():
         if value is not None:
             raise ValueError(f"{option} belongs to the Predictor that was passed; build that with {option}={value!r}")
@@ -250,7 +249,7 @@ def work(predictor: Predictor, windows: Schedule, crop: str) -> Header:
     return {
         "model": predictor.name,
         "weights": fingerprint(predictor.model),
-        "clip": asdict(predictor.model.arch.clip),
+        "arch": asdict(predictor.model.arch),
         "windows": asdict(windows),
         "crop": crop,
         "scaler": predictor.scaler,

@@ -103,9 +103,10 @@ def clip_schedule(spec: ClipSpec, line: Places, *, window_s: float | None, strid
 
 
 def plan_windows(
-    info: VideoInfo, *, frames: int, clock: float | None, span: float, window: float, stride: float, last: Last
+    info: VideoInfo, *, frames: int, clock: float | None, window: float, stride: float, last: Last
 ) -> WindowPlan:
-    """One clip of `frames` frames for each window; the other lengths in ticks of `clock` (None: frames of the file).
+    """The clip of each window, `frames` frames from end to end of it; lengths in ticks of `clock` (None: frames of the
+    file).
 
     last: what happens where no whole window fits any more. "hold": one more, which holds the last frame; "back": one
     more, moved back to end with the video, as PyTorchVideo's UniformClipSampler does with backpad_last; "drop":
@@ -113,19 +114,19 @@ def plan_windows(
     """
     whole("frames", frames, 1)
     one_of("last", last, ("hold", "drop", "back"))
-    for name, ticks in {"span": span, "window": window, "stride": stride}.items():
+    for name, ticks in {"window": window, "stride": stride}.items():
         if not 0 < ticks < math.inf:
             raise ValueError(f"{name} must be a positive length; got {ticks!r}")
     line = places_of(info, ClipSpec(fps=clock))
     # Multiplied in the order of sampling.clip_span, for the same last bit.
-    places = [ticks if clock is None else ticks / clock * line.fps for ticks in (window, stride, span)]
-    windows = Schedule(places[0], places[1], max(1.0, places[2]))
+    places = [ticks if clock is None else ticks / clock * line.fps for ticks in (window, stride)]
+    windows = Schedule(places[0], places[1], max(1.0, places[0]))
     count = window_count(windows, info, line, last)
     starts = [windows.clip_start(window) for window in range(count)]
     spans_s = window_spans(windows, info, line, count)
     if last == "back" and count > windows.fit(line.frames) > 0:
         begin = line.frames - windows.window
-        starts[-1] = max(0.0, begin + (windows.window - windows.span) / 2)
+        starts[-1] = begin
         spans_s[-1] = (info.start_s + begin / line.fps, spans_s[-1][1])
     return WindowPlan(clip_rows(line, starts, windows.span, frames), tuple(spans_s))
 

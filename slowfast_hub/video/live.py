@@ -13,7 +13,7 @@ import re
 import select
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,8 @@ from av import VideoFrame, VideoStream
 from av.container import InputContainer
 from torch import Tensor
 
-from slowfast_hub.spec import Limits, VideoError, VideoInfo
-from slowfast_hub.video.container import STALLED_S, next_packet, opened, reason
+from slowfast_hub.spec import LONG, Limits, VideoError, VideoInfo
+from slowfast_hub.video.container import STALLED_S, Meter, next_packet, opened, reason
 from slowfast_hub.video.feed import Arriving, Timed
 from slowfast_hub.video.picture import Painter, displayed_size
 from slowfast_hub.video.reader import VideoReader, open_video
@@ -39,10 +39,13 @@ Source = int | str | Path | bytes | BinaryIO | np.ndarray | Tensor | Iterable[ob
 
 # What an address may ask of this machine where nobody says otherwise: HLS is a list of pieces.
 LIVE = Limits(protocols=("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp"), playlists=True)
+# What a pipe may: it may have no end.
+ENDLESS = replace(LONG, bytes=sys.maxsize, frames=sys.maxsize, duration_s=math.inf, wall_s=math.inf)
 # FFmpeg's devices, and what they call camera N.
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}:none"), "win32": ("dshow", "video={}")}
 NO_WAY_BACK = "; as it comes, MP4 needs its index in front (faststart), and other files may need to be on the disk"
 BREAK_S = 10.0  # a live source whose clock leaps by so much has set it anew
+LEAP_S = 600.0  # in a pipe so much is a false time: its windows, all of one picture, would keep a network busy for days
 POLL_S = 0.1  # how soon a pipe that says nothing can be left
 
 
@@ -52,11 +55,30 @@ def is_remote(source: Source) -> bool:
     return isinstance(source, int) or (named and not os.path.exists(str(source)))
 
 
+def is_pipe(source: Source) -> bool:
+    """Whether a source is the standard input, or a file object that cannot go back."""
+    if isinstance(source, str):
+        return source == "-"
+    return hasattr(source, "read") and not cast(BinaryIO, source).seekable()
+
+
+def usual_limits(source: Source) -> Limits:
+    """The limits of a source where nobody says otherwise."""
+    if is_remote(source):
+        return LIVE
+    return ENDLESS if is_pipe(source) else LONG
+
+
 def arrive(source: Source, *, fps: float | None, limits: Limits) -> Arriving:
     """Open a source: what `StreamClassifier` takes.
 
     fps: the rate of frames and of folders of them; with times, the grid they are put on. VideoError where there is
     nothing to be had; TypeError or ValueError for what is no source, and for a rate where the source has its own.
+
+    limits: all of them hold for files, before the first frame. Pipes and addresses of recordings are left by a
+    VideoLimitError behind the frames within `bytes` (of the pictures, encoded), `frames`, `duration_s` (from the first
+    frame on) and `wall_s` (of decoding, not of waiting). Those four do not hold for addresses without an end. None
+    holds for cameras, and for an iterable of frames, which the caller makes.
     """
     if isinstance(source, np.ndarray | Tensor) or (isinstance(source, str | Path) and os.path.isdir(source)):
         return from_reader(open_video(source, fps=fps, limits=limits))
@@ -72,10 +94,8 @@ def arrive(source: Source, *, fps: float | None, limits: Limits) -> Arriving:
         return from_camera(source)
     if is_remote(source):
         return from_address(str(source), limits)
-    if isinstance(source, str) and source == "-":
-        return from_pipe(sys.stdin.buffer, limits)
-    if hasattr(source, "read") and not cast(BinaryIO, source).seekable():
-        return from_pipe(cast(BinaryIO, source), limits)
+    if is_pipe(source):
+        return from_pipe(sys.stdin.buffer if isinstance(source, str) else cast(BinaryIO, source), limits)
     return from_reader(open_video(cast(BinaryIO, source), limits=limits))
 
 
@@ -139,13 +159,14 @@ def from_address(address: str, limits: Limits) -> Arriving:
     container, stream = stack.enter_context(opened(address, limits))
     if container.duration is None:
         return going_on(address, container, stream, stack)
-    return recorded(address, container, stream, stack)
+    return recorded(Meter(address, limits), container, stream, stack, longest_s=math.inf)
 
 
 def from_pipe(file: BinaryIO, limits: Limits) -> Arriving:
     pipe, stack = Pipe(file), ExitStack()
     container, stream = stack.enter_context(opened(cast(BinaryIO, pipe), limits))
-    return replace(recorded(pipe.name, container, stream, stack), stop=pipe.close)
+    arriving = recorded(Meter(pipe.name, limits), container, stream, stack, longest_s=LEAP_S)
+    return replace(arriving, stop=pipe.close)
 
 
 def going_on(name: str, container: InputContainer, stream: VideoStream, stack: ExitStack) -> Arriving:
@@ -156,13 +177,16 @@ def going_on(name: str, container: InputContainer, stream: VideoStream, stack: E
     return Arriving(name, frames, fps, waits=False, stalled_s=STALLED_S)
 
 
-def recorded(name: str, container: InputContainer, stream: VideoStream, stack: ExitStack) -> Arriving:
-    """A source that has an end, and comes as fast as it is taken."""
+def recorded(
+    meter: Meter, container: InputContainer, stream: VideoStream, stack: ExitStack, *, longest_s: float
+) -> Arriving:
+    """A source that comes as fast as it is taken, within the limits of `meter`; longest_s: see `without_breaks`."""
     fps = declared_rate(stream)
-    frames = timed(name, stream, all_frames(container, stream), stack)
+    frames = timed(meter.source, stream, all_frames(container, stream, meter), stack)
     if container.format.name == "avi" and stream.codec_context.has_b_frames:  # times that are made up, see track.probe
         frames = ((None, frame) for _, frame in frames)
-    return Arriving(name, without_breaks(frames, fps, longest_s=math.inf), fps, stalled_s=STALLED_S)
+    ascending = without_breaks(frames, fps, longest_s=longest_s)
+    return Arriving(meter.source, no_longer(ascending, meter), fps, stalled_s=STALLED_S)
 
 
 def declared_rate(stream: VideoStream) -> float:
@@ -171,9 +195,18 @@ def declared_rate(stream: VideoStream) -> float:
     return rate if 0 < rate <= 1000 else DEFAULT_FPS
 
 
-def all_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def all_frames(container: InputContainer, stream: VideoStream, meter: Meter) -> Iterator[VideoFrame]:
+    """All frames; VideoLimitError behind those within the bytes, frames and seconds of decoding of `meter`."""
+    size = 0
     for packet in iter(partial(next_packet, container.demux(stream)), None):
-        yield from packet.decode()
+        size += packet.size
+        if size > meter.limits.bytes:
+            meter.exceeded("bytes", f"has more than {meter.limits.bytes} bytes")
+        with meter:  # a pipe that waits for its writer is not at work
+            frames = packet.decode()
+        for frame in frames:
+            meter.decoded(1)
+            yield frame
 
 
 def whole_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -199,7 +232,18 @@ def timed(name: str, stream: VideoStream, frames: Iterator[VideoFrame], stack: E
             raise VideoError(name, f"failed after {count} frames: {reason(error)}{advice}") from error
 
 
-def without_breaks(frames: Iterator[Timed], fps: float, *, longest_s: float) -> Generator[Timed]:
+def no_longer(frames: Generator[tuple[float, Tensor]], meter: Meter) -> Generator[Timed]:
+    """The same; VideoLimitError behind the frames of the first `duration_s` of the limits of `meter`."""
+    begin_s, longest_s = None, meter.limits.duration_s
+    with closing(frames):
+        for time_s, frame in frames:
+            begin_s = time_s if begin_s is None else begin_s
+            if time_s - begin_s >= longest_s:
+                meter.exceeded("duration_s", f"lasts longer than {longest_s:g} s")
+            yield time_s, frame
+
+
+def without_breaks(frames: Iterator[Timed], fps: float, *, longest_s: float) -> Generator[tuple[float, Tensor]]:
     """The same with times that go on where the clock of the source is set anew: back, or on by `longest_s` at once."""
     shift, last_s = 0.0, None
     for time_s, frame in frames:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from local_server import LocalServer, file
 from made_networks import noise, tiny_network
 from made_videos import write_video
 from typer.testing import CliRunner
@@ -93,6 +94,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(network, video, tmp_path
     [
         (("--out", "a.txt"), 2, ".srt"),
         (("--enter", "0.2"), 2, "leave <= enter"),
+        (("--gap-s", "inf"), 2, "gap_s must be a number of seconds"),
         (("--label", "clas 0"), 2, "did you mean 'class 0'"),
         (("--window-s", "-1"), 2, "window_s"),
         (("--device", "nonsense"), 2, "nonsense"),
@@ -142,6 +144,29 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(network, tmp_pat
     assert not partial.exists()
     scored(video, network, stride_s=0.05).save(tmp_path / "b.json")
     assert json.loads((tmp_path / "a.json").read_text()) == json.loads((tmp_path / "b.json").read_text())
+
+
+def test_lengths_are_checked_before_the_work(network, tmp_path):
+    """Nobody has looked yet for the video, which is not there."""
+    result = run("timeline", tmp_path / "missing.mp4", "--model", network, "--smooth-s", "inf")
+    assert result.exit_code == 2
+    assert "smooth_s must be a number of seconds" in result.stderr
+
+
+def test_an_address_has_a_timeline_too_without_a_partial(network, video, tmp_path, server: LocalServer):
+    address = server.serve("/a.mkv", file(video.read_bytes()))
+    assert run("timeline", address, "--model", network, "--out", tmp_path / "a.json").exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "a.mkv"}
+
+
+def test_standard_input_is_left_at_its_limit(network, video):
+    code = "import typer; from slowfast_hub.apps.stream import stream; typer.run(stream)"
+    command = [sys.executable, "-c", code, "-", "--model", network, "--limit", "duration_s=2"]
+    with video.open("rb") as file:
+        done = subprocess.run(command, stdin=file, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Limits(duration_s=" in done.stderr
+    assert len(done.stdout.splitlines()) == 2
 
 
 def test_a_stream_is_a_line_for_each_window(network, video):

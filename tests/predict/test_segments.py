@@ -78,10 +78,23 @@ def test_wrong_wishes_say_what_is_wrong():
         answer.segments(labels=["walks"])
     with pytest.raises(TypeError, match="list of names"):
         answer.segments(labels="walk")
-    with pytest.raises(ValueError, match="smooth_s"):
-        answer.segments(smooth_s=-1)
-    with pytest.raises(ValueError, match="gap_s"):
-        Thresholds(gap_s=-1)
+
+
+@pytest.mark.parametrize("name", ["shortest_s", "gap_s", "smooth_s"])
+@pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
+def test_lengths_are_finite(name, seconds):
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds, 0 or more"):
+        Thresholds(**{name: seconds})
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds, 0 or more"):
+        made(WAVERING).segments(**{name: seconds})
+
+
+@pytest.mark.parametrize("smooth_s", [100.0, 1e300])
+def test_smoothing_over_more_than_the_video_is_the_mean_of_all(smooth_s):
+    mean = sum(WAVERING) / 8  # 0.31875
+    assert made(WAVERING).segments(smooth_s=smooth_s, enter=0.3188, leave=0.3) == []
+    (found,) = made(WAVERING).segments(smooth_s=smooth_s, enter=0.3187, leave=0.3)
+    assert (found.start, found.end, found.score) == (0.0, 9.0, pytest.approx(mean))
 
 
 # What a file of weights may call its classes.

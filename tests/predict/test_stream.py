@@ -98,6 +98,17 @@ def test_a_pipe_scores_as_the_file_does(one_by_one, tmp_path, name, how):
     assert same(windows, timeline(path, one_by_one))
 
 
+def test_a_pipe_is_left_at_its_limit_with_the_windows_before(tmp_path):
+    """Windows of 32 frames every 16: of the 60 frames in 2 s the third, which ends with frame 63, is not whole."""
+    path = write_video(tmp_path / "a.mkv", noise(120), fps=30)
+    limited = Predictor(tiny_network(), batch_size=1, limits=Limits(duration_s=2.0))
+    windows = []
+    process = subprocess.Popen([sys.executable, "-c", COPY, str(path)], stdout=subprocess.PIPE)
+    with process, pytest.raises(VideoLimitError, match="duration_s"):
+        windows.extend(StreamClassifier(limited)(process.stdout))
+    assert [window.end_s for window in windows] == pytest.approx([32 / 30, 48 / 30])
+
+
 def test_an_address_scores_as_the_file_does(one_by_one, server: LocalServer, tmp_path):
     path = write_video(tmp_path / "a.mkv", noise(110), fps=25)
     address = server.serve("/a.mkv", file(path.read_bytes()))
@@ -129,6 +140,8 @@ def test_a_window_is_scored_as_soon_as_its_last_frame_is_there(one_by_one):
     assert [window.end_s for window in windows] == pytest.approx([48 / 30, 64 / 30, 70 / 30])
     assert first.latency_s >= 0
     assert {row["label"] for row in first.top(5)} == set(first.labels)
+    with pytest.raises(ValueError, match="k must be at least 1; got 0"):
+        first.top(0)
     assert repr(first).startswith("WindowScore(0.00-1.07 s: class ")
 
 

@@ -1,12 +1,15 @@
+import io
 import json
+import os
 import weakref
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from local_server import LocalServer, file
 from made_networks import TINY, noise, tiny_network
-from made_videos import MILLISECOND, write_video
+from made_videos import MILLISECOND, grey, png_bytes, write_video
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.predictor import Predictor
@@ -194,6 +197,60 @@ def test_a_damaged_record_is_refused(tiny, tmp_path):
     (tmp_path / "r").write_bytes(lines[0] + json.dumps({"float32": "AAAA"}).encode() + b"\n" + b"".join(lines[2:]))
     with pytest.raises(ValueError, match="damaged"):
         timeline(noise(250), tiny, resume=tmp_path / "r")
+
+
+def test_a_line_that_is_not_at_its_place_is_damage(tiny, tmp_path):
+    """15 windows in batches of 3: a line twice, one missing, two runs at once."""
+    timeline(noise(250), tiny, batch_size=3, resume=tmp_path / "r")
+    head, *lines = (tmp_path / "r").read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["at"] for line in lines] == [0, 3, 6, 9, 12]
+    first, second, third = lines[:3]
+    for found in ([first, second, second], [first, third], [first, first, second, second]):
+        (tmp_path / "r").write_bytes(b"".join([head, *found]))
+        with pytest.raises(ValueError, match=r"r is damaged: a line begins with row \d where \d is next .*delete it"):
+            timeline(noise(250), tiny, batch_size=3, resume=tmp_path / "r")
+        assert (tmp_path / "r").read_bytes() == b"".join([head, *found])
+
+
+def test_a_network_of_the_same_weights_and_another_rule_is_other_work(tiny, tmp_path):
+    timeline(noise(60), tiny, resume=tmp_path / "r")
+    other = tiny_network(slow_rule="strided")
+    other.load_state_dict(tiny.state_dict())
+    with pytest.raises(ValueError, match=r"other work: arch .*'slow_rule': 'linspace'.*, not .*'slow_rule': 'strided'"):
+        timeline(noise(60), other, resume=tmp_path / "r")
+
+
+def test_file_objects_are_told_apart_by_what_is_in_them(tiny, tmp_path):
+    one, other = (write_video(tmp_path / "a.mkv", noise(60)[::step], fps=30).read_bytes() for step in (1, -1))
+    once = timeline(io.BytesIO(one), tiny, resume=tmp_path / "r")
+    again = io.BytesIO(one)
+    again.seek(100)
+    assert torch.equal(timeline(again, tiny, resume=tmp_path / "r").probs, once.probs)
+    with pytest.raises(ValueError, match=r"other work: video .*sha256"):
+        timeline(io.BytesIO(other), tiny, resume=tmp_path / "r")
+
+
+def test_folders_are_told_apart_by_the_images_in_them(tiny, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(png_bytes(grey(number)))
+    once = timeline(folder, tiny, resume=tmp_path / "r")
+    (folder / "notes.txt").write_text("no image")
+    assert torch.equal(timeline(folder, tiny, resume=tmp_path / "r").probs, once.probs)
+    os.utime(folder / "1.png", ns=(0, 0))
+    with pytest.raises(ValueError, match=r"other work: video .*sha256"):
+        timeline(folder, tiny, resume=tmp_path / "r")
+
+
+def test_an_address_cannot_be_told_from_others(tiny, server: LocalServer, tmp_path):
+    path = write_video(tmp_path / "a.mkv", noise(60), fps=30)
+    address = server.serve("/a.mkv", file(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"a\.mkv: an address or a pipe cannot be told .* leave resume out"):
+        timeline(address, tiny, resume=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    once = timeline(f"file:{path}", tiny, resume=tmp_path / "r")  # no address
+    assert torch.equal(timeline(path, tiny, resume=tmp_path / "r").probs, once.probs)
 
 
 def test_a_video_that_changed_is_another_one(tiny, tmp_path):

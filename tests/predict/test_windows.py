@@ -28,7 +28,7 @@ def plan(info: VideoInfo, window: float, stride: float, last: str, *, frames: in
 )
 def test_what_happens_at_the_end_is_chosen(last, starts, span_s):
     """300 frames, windows of 32 every 16: 17 are whole, the last of them ends with frame 287."""
-    found = plan(video(300), 32, 16, last, span=32)
+    found = plan(video(300), 32, 16, last)
     assert found.indices[:, 0].tolist() == starts
     assert found.spans_s[-1] == pytest.approx(span_s)
     if last == "hold":
@@ -37,14 +37,14 @@ def test_what_happens_at_the_end_is_chosen(last, starts, span_s):
 
 @pytest.mark.parametrize("last", ["hold", "drop", "back"])
 def test_a_last_window_that_ends_with_the_video_is_the_last(last):
-    assert plan(video(304), 32, 16, last, span=32).indices[:, 0].tolist() == [*range(0, 273, 16)]
+    assert plan(video(304), 32, 16, last).indices[:, 0].tolist() == [*range(0, 273, 16)]
     # At 25 fps 32 ticks are 26.67 frames: the fifth window ends with frame 80, but for what doubles lose.
-    assert len(plan(video(80, 25.0), 32, 16, last, span=32).indices) == 5
+    assert len(plan(video(80, 25.0), 32, 16, last).indices) == 5
 
 
 @pytest.mark.parametrize("last", ["hold", "drop", "back"])
 def test_a_video_shorter_than_a_window_has_one_and_holds_its_last_frame(last):
-    found = plan(video(10), 32, 16, last, span=32)
+    found = plan(video(10), 32, 16, last)
     assert found.indices.tolist() == [[*range(10), *[9] * 22]]
     assert found.spans_s == ((0.0, pytest.approx(1 / 3)),)
 
@@ -56,24 +56,24 @@ def test_windows_moved_back_are_as_many_as_ego4d_counts(frames):
     while end < frames:
         end = min(frames, 16 * len(ends) + 32)
         ends.append(end)
-    found = plan(video(frames), 32, 16, "back", span=32)
+    found = plan(video(frames), 32, 16, "back")
     assert [end for _, end in found.spans_s] == pytest.approx([end / 30 for end in ends])
     assert found.indices[:, 0].tolist() == [end - 32 for end in ends]
 
 
 def test_starts_are_multiplied_and_not_added_up():
     """Two hours at 29.97 fps: window 13 000 begins at 13 000 x 16 / 30 x 29.97 = 207 792.0."""
-    found = plan(video(215_784, 29.97), 32, 16, "drop", span=32)
+    found = plan(video(215_784, 29.97), 32, 16, "drop")
     assert found.indices[13_000, 0] == 207_792
     assert found.spans_s[13_000][0] == pytest.approx(13_000 * 16 / 30, abs=1e-9)
 
 
 def test_without_a_clock_frames_of_the_file_are_counted():
-    assert plan(video(80, 25.0), 32, 16, "drop", span=32, clock=None).indices[:, 0].tolist() == [0, 16, 32, 48]
+    assert plan(video(80, 25.0), 32, 16, "drop", clock=None).indices[:, 0].tolist() == [0, 16, 32, 48]
 
 
 def test_a_late_start_of_the_file_is_in_the_times():
-    late = plan(video(64, start_s=1.5), 32, 32, "hold", span=32)
+    late = plan(video(64, start_s=1.5), 32, 32, "hold")
     assert late.spans_s == (pytest.approx((1.5, 1.5 + 32 / 30)), pytest.approx((1.5 + 32 / 30, 1.5 + 64 / 30)))
 
 
@@ -81,19 +81,23 @@ def test_a_rate_that_varies_is_read_off_at_the_ticks_of_the_clock():
     # One second at 10 fps, one at 30 fps: ticks 0..29 show frames 0 0 0 1 1 1 .., ticks 30..59 frames 10 11 ..
     times = torch.cat([torch.arange(10) / 10, 1 + torch.arange(30) / 30]).double()
     info = video(40, 39 / float(times[-1]), times_s=times)
-    found = plan(info, 30, 30, "drop", frames=30, span=30)
+    found = plan(info, 30, 30, "drop", frames=30)
     assert found.indices.tolist() == [[tick // 3 for tick in range(30)], list(range(10, 40))]
     assert found.spans_s == (pytest.approx((0.0, 1.0)), pytest.approx((1.0, 2.0)))
 
 
 def test_a_clip_is_centred_in_its_window_and_begins_no_earlier_than_the_video():
     # Clips of 64 in windows of 16: 24 places beyond either end of the window.
-    found = plan(video(300), 16, 16, "drop", frames=64, span=64)
-    assert found.indices[:4, 0].tolist() == [0, 0, 8, 24]
-    assert found.indices[17, [0, -1]].tolist() == [17 * 16 - 24, 299]  # 311 is behind the end
-    assert found.spans_s[17] == pytest.approx((272 / 30, 288 / 30))
+    windows = Schedule(window=16, stride=16, span=64)
+    assert [windows.clip_start(clip) for clip in (0, 1, 2, 3, 17)] == [0, 0, 8, 24, 17 * 16 - 24]
     # A clip of 32 in a window of 64: 16 places on either side are not seen.
-    assert plan(video(300), 64, 64, "drop", frames=32, span=32).indices[:, 0].tolist() == [16, 80, 144, 208]
+    windows = Schedule(window=64, stride=64, span=32)
+    assert [windows.clip_start(clip) for clip in range(4)] == [16, 80, 144, 208]
+
+
+def test_the_pictures_of_a_window_go_from_end_to_end_of_it():
+    found = plan(video(300), 64, 64, "drop", frames=8)
+    assert found.indices[1].tolist() == [64, 73, 82, 91, 100, 109, 118, 127]
 
 
 def test_a_long_window_is_filled_with_clips_that_its_neighbours_share():
@@ -130,16 +134,16 @@ def test_a_network_of_segments_sees_the_middle_of_each_part_of_a_window():
     assert [first + k * (windows.span - 1) / 3 for k in range(4)] == pytest.approx([14.5, 44.5, 74.5, 104.5])
 
 
-@pytest.mark.parametrize("wrong", [{"stride": 0}, {"window": -1}, {"span": float("nan")}, {"last": "stop"}])
+@pytest.mark.parametrize("wrong", [{"stride": 0}, {"window": -1}, {"window": float("nan")}, {"last": "stop"}])
 def test_lengths_that_cannot_be_are_refused(wrong):
-    asked = {"window": 32, "stride": 16, "span": 32, "last": "hold"} | wrong
+    asked = {"window": 32, "stride": 16, "last": "hold"} | wrong
     with pytest.raises(ValueError, match=next(iter(wrong))):
         plan_windows(video(300), frames=32, clock=30.0, **asked)
 
 
 def test_more_windows_than_anyone_can_want_are_refused():
     with pytest.raises(ValueError, match="choose a longer stride"):
-        plan(video(300), 32, 1e-4, "hold", span=32)
+        plan(video(300), 32, 1e-4, "hold")
 
 
 @settings(deadline=None)
@@ -152,7 +156,7 @@ def test_more_windows_than_anyone_can_want_are_refused():
 )
 def test_every_moment_of_the_video_lies_in_a_window(frames, fps, window, share, last):
     info = video(frames, fps)
-    found = plan(info, window, window * share, last, frames=8, span=window)
+    found = plan(info, window, window * share, last, frames=8)
     starts, ends = zip(*found.spans_s)
     assert starts[0] == 0
     assert ends[-1] == pytest.approx(info.duration_s)

@@ -5,18 +5,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from local_server import file
-from made_videos import grey, levels, write_counting
+from made_videos import MILLISECOND, grey, levels, write_counting
 from rtsp_server import camera
 
-from slowfast_hub.spec import Limits, VideoError, VideoLimitError
+from slowfast_hub.spec import LONG, Limits, VideoError, VideoLimitError
 from slowfast_hub.video.feed import Arriving, Feed
-from slowfast_hub.video.live import LIVE, Pipe, arrive, is_remote, without_breaks
+from slowfast_hub.video.live import ENDLESS, LEAP_S, LIVE, Pipe, arrive, is_remote, usual_limits, without_breaks
 from slowfast_hub.video.reader import open_video
 
 FILES = Limits()
@@ -231,6 +233,78 @@ def test_a_clock_that_is_set_anew_is_no_gap():
     frames = [(time_s, picture(0)) for time_s in (100.0, 100.1, 0.0, 0.1, 90_000.0, None, 90_000.2)]
     times = [time_s for time_s, _ in without_breaks(iter(frames), fps=10.0, longest_s=10.0)]
     assert times == pytest.approx([100.0, 100.1, 100.2, 100.3, 100.4, 100.5, 100.6])
+
+
+def times_before(arriving: Arriving, limit: str) -> list[float]:
+    """The times of the frames that come before the VideoLimitError."""
+    times = []
+    with pytest.raises(VideoLimitError, match=rf"Limits\({limit}=") as caught:
+        times.extend(time_s for time_s, _ in arriving.frames)
+    assert caught.value.limit == limit
+    return times
+
+
+@pytest.mark.parametrize("way", ["pipe", "address"])
+def test_pipes_and_recorded_addresses_are_left_at_their_limits(server, tmp_path, way):
+    """100 frames at 25 fps that begin at 1.4 s."""
+    path = write_counting(tmp_path / "a.mkv", 100, fps=25, times=range(1400, 5400, 40), time_base=MILLISECOND)
+    address = server.serve("/a.mkv", file(path.read_bytes()))
+
+    def arriving(**limits) -> Arriving:
+        return arrive(address if way == "address" else piped(path), fps=None, limits=Limits(**limits))
+
+    every = [1.4 + number / 25 for number in range(100)]
+    assert times_before(arriving(duration_s=1.99), "duration_s") == pytest.approx(every[:50])
+    assert times_before(arriving(frames=30), "frames") == pytest.approx(every[:30])
+    assert [time_s for time_s, _ in arriving(duration_s=4.01, frames=100).frames] == pytest.approx(every)
+
+
+def test_a_pipe_is_left_at_its_limit_of_bytes(tmp_path):
+    path = write_counting(tmp_path / "a.mkv", 100, fps=25)
+    with av.open(str(path)) as container:
+        ten = sum(packet.size for packet in list(container.demux())[:10])
+    times = times_before(arrive(piped(path), fps=None, limits=Limits(bytes=ten)), "bytes")
+    # What threads of the decoder still hold back is lost.
+    assert len(times) <= 10
+    assert len(list(arrive(piped(path), fps=None, limits=Limits(bytes=100 * ten)).frames)) == 100
+
+
+def test_a_pipe_is_left_once_decoding_has_taken_its_time(tmp_path, monkeypatch):
+    """By a clock that goes on by a second whenever it is asked: two seconds or so for each packet."""
+    arriving = arrive(piped(write_counting(tmp_path / "a.mkv", 100)), fps=None, limits=Limits(wall_s=60))
+    monkeypatch.setattr("slowfast_hub.video.container.time.perf_counter", map(float, count()).__next__)
+    assert len(times_before(arriving, "wall_s")) < 60
+
+
+def test_a_pipe_has_no_end_where_nobody_asks_for_one(tmp_path):
+    with piped(write_counting(tmp_path / "a.mkv", 3)) as pipe:
+        assert usual_limits(pipe) == usual_limits("-") == ENDLESS
+    assert ENDLESS.duration_s == ENDLESS.wall_s == float("inf")
+    assert ENDLESS.bytes == ENDLESS.frames == sys.maxsize
+    assert usual_limits("rtsp://camera/1") == usual_limits(0) == LIVE
+    assert usual_limits(CLIP) == usual_limits(b"..") == usual_limits(io.BytesIO()) == LONG
+
+
+@pytest.mark.parametrize("leap_ms", [2_000_000, 10**12])
+def test_a_leap_in_a_pipe_is_no_gap(tmp_path, leap_ms):
+    """From frame 20 on the times say that half an hour has passed, or 30 years."""
+    times = [40 * number + (leap_ms if number >= 20 else 0) for number in range(40)]
+    path = write_counting(tmp_path / "a.mkv", 40, fps=25, times=times, time_base=MILLISECOND)
+    found = [time_s for time_s, _ in arrive(piped(path), fps=None, limits=ENDLESS).frames]
+    assert np.diff(found) == pytest.approx([1 / 25] * 39, abs=1e-6)
+
+
+def test_a_pause_in_a_pipe_is_a_gap(tmp_path):
+    times = [*range(0, 400, 40), *range(300_000, 300_400, 40)]
+    path = write_counting(tmp_path / "a.mkv", 20, fps=25, times=times, time_base=MILLISECOND)
+    found = [time_s for time_s, _ in arrive(piped(path), fps=None, limits=ENDLESS).frames]
+    assert found == pytest.approx([time / 1000 for time in times])
+
+
+def test_one_false_time_in_a_pipe_is_no_gap():
+    frames = [(time_s, picture(0)) for time_s in (0.0, 0.1, 2000.2, 0.3, 0.4, 400.0)]
+    times = [time_s for time_s, _ in without_breaks(iter(frames), fps=10.0, longest_s=LEAP_S)]
+    assert times == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 400.0])
 
 
 def test_one_file_after_the_other_in_a_pipe_goes_on(tmp_path):
