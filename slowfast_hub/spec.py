@@ -300,12 +300,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("bytes", "pixels", "frames", "streams"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise ValueError(f"Limits.{name} must be a whole number of at least 1; got {getattr(self, name)!r}")
         for name in ("duration_s", "wall_s"):
-            if not getattr(self, name) > 0:
+            if not isinstance(getattr(self, name), int | float) or not getattr(self, name) > 0:
                 raise ValueError(f"Limits.{name} must be a positive number of seconds; got {getattr(self, name)!r}")
-        if not isinstance(self.protocols, tuple) or not all(re.fullmatch(r"[a-z0-9+.-]+", p) for p in self.protocols):
+        if not isinstance(self.protocols, tuple) or not all(
+            isinstance(name, str) and re.fullmatch(r"[a-z0-9+.-]+", name) for name in self.protocols
+        ):
             raise ValueError(f"Limits.protocols is a tuple of names like 'file' and 'https'; got {self.protocols!r}")
         yes_or_no("Limits.playlists", self.playlists)
 

@@ -6,7 +6,6 @@ soon as no later clip needs it: memory does not grow with the number of views, n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -15,8 +14,6 @@ from torch import Tensor
 from slowfast_hub.spec import VideoError
 from slowfast_hub.transforms.eval import EvalTransform, Fitter, as_clip
 from slowfast_hub.video.reader import VideoReader
-
-MOST_FITTED = 4_000_000  # px of a resized picture: a strip of 256 x 15 625 passes
 
 
 def batches_of(
@@ -39,7 +36,10 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
     Rows start in ascending order, and so do the numbers in a row; numbers may repeat. VideoError for pictures that
     cannot be had, and for strips so long that their short side cannot become what the network wants.
     """
-    check_fitted(reader.info.source, transform, reader.info.height, reader.info.width)
+    try:
+        transform.fitted_size(reader.info.height, reader.info.width)
+    except ValueError as error:
+        raise VideoError(reader.info.source, str(error)) from error
     wanted = torch.unique(indices).tolist()
     stream = zip(wanted, reader.stream(wanted), strict=True)
     fit = Fitter(transform)
@@ -53,13 +53,6 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
         # Later clips start no earlier, so what lies before this start is done with.
         for number in [number for number in held if number < numbers[0]]:
             del held[number]
-
-
-def check_fitted(source: str, transform: EvalTransform, height: int, width: int) -> None:
-    """VideoError for pictures that would take gigabytes once their short side is what the network wants."""
-    rows, columns = transform.fitted_size(height, width)
-    if math.prod((rows, columns)) > MOST_FITTED:
-        raise VideoError(source, f"pictures of {width} x {height} px would become {columns} x {rows}; crop them first")
 
 
 def batches(clips: Iterable[Tensor], size: int, device: torch.device) -> Iterator[Tensor]:

@@ -16,6 +16,8 @@ from torch import Tensor
 from slowfast_hub.spec import ClipSpec
 from slowfast_hub.transforms.geometry import Bilinear, crop_square, long_side_size, pad_square, resize, short_side_size
 
+MOST_FITTED = 4_000_000  # px of a resized picture: a strip of 256 x 15 625 passes
+
 
 @dataclass(frozen=True)
 class EvalTransform:
@@ -37,10 +39,16 @@ class EvalTransform:
         return as_clip([fit(frame) for frame in frames])
 
     def fitted_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a picture has before it is cropped or padded."""
+        """Height and width that a picture has before it is cropped or padded.
+
+        ValueError for a strip so long that it would take gigabytes once its short side is what the network wants.
+        """
         if self.spec.fit == "contain":
             return long_side_size(height, width, self.spec.crop)
-        return short_side_size(height, width, self.spec.short_side)
+        rows, columns = short_side_size(height, width, self.spec.short_side)
+        if rows * columns > MOST_FITTED:
+            raise ValueError(f"pictures of {width} x {height} px would become {columns} x {rows}; crop them first")
+        return rows, columns
 
     def cropped(self, clip: Tensor, *, crop: str = "centre") -> Tensor:
         """(3, T, S, S) out of what `resized` gives; with the crop "whole" (3, T, H', W'), nothing cut off.

@@ -57,8 +57,8 @@ class Bilinear:
 
 def taps(length: int, size: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """The two places of `length` that each of `size` lies between, and how far: torch's rule, in its float32."""
-    places = np.float32(length) / np.float32(size) * (np.arange(size, dtype=np.float32) + np.float32(0.5))
-    places = np.maximum(places - np.float32(0.5), np.float32(0))
+    scale = np.float64(np.float32(length) / np.float32(size))  # rounded there and at the end, as torch does
+    places = np.maximum(scale * (np.arange(size) + 0.5) - 0.5, 0).astype(np.float32)
     before = np.minimum(places.astype(np.int64), length - 1)
     return (before, np.minimum(before + 1, length - 1)), places - before.astype(np.float32)
 

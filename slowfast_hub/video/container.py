@@ -188,12 +188,24 @@ def address(video: str | Path, limits: Limits) -> tuple[str | io.BytesIO, tuple[
         raise VideoError(source, "there is no such file")
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(source, "is no regular file; open it yourself and pass the file object")
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise VideoError(source, "may not be read: permission denied")
     check_size(source, status.st_size, limits)
     if Path(path).suffix.lower() in IMAGE_SUFFIXES:
         # As bytes, because FFmpeg takes a "%" in an image's name for the pattern of a sequence.
         return io.BytesIO(Path(path).read_bytes()), ("data",)
     # Without "file:" FFmpeg would take the name "12:30.mp4" for a protocol.
     return f"file:{path}", ("file",)
+
+
+def rewindable(video: Encoded, limits: Limits) -> Encoded:
+    """A video that can be read twice: a pipe as its bytes, at most one more than the limit."""
+    if isinstance(video, str | Path | bytes) or video.seekable():
+        return video
+    held = bytearray()  # in pieces, as read(n) takes n bytes of memory first
+    while piece := video.read(min(1 << 20, limits.bytes + 1 - len(held))):
+        held += piece
+    return bytes(held)
 
 
 def check_size(source: str, size: int, limits: Limits) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import NoReturn
 
 import av
@@ -19,7 +18,7 @@ from av.container import InputContainer
 from torch import Tensor
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo
-from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason
+from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason, rewindable
 from slowfast_hub.video.picture import Painter
 from slowfast_hub.video.track import OutOfOrder, Track, probe
 
@@ -34,10 +33,7 @@ class FileReader:
     backend = "pyav"
 
     def __init__(self, video: Encoded, limits: Limits) -> None:
-        if not isinstance(video, str | Path | bytes) and not video.seekable():
-            # A pipe: it is needed twice, for the walk over the packets and for the frames.
-            video = video.read(limits.bytes + 1)
-        self._video = video
+        self._video = video = rewindable(video, limits)
         self._limits = limits
         self.info, self._track = probe(video, limits)
         self._painted = self.info
@@ -69,7 +65,9 @@ class FileReader:
                 with opened(self._video, self._limits) as (container, stream):
                     for number, frame in read(Decoding(container, stream, meter), wanted[done:]):
                         while done < len(wanted) and wanted[done] <= number:
-                            yield paint(frame if wanted[done] == number or shown is None else shown)
+                            with meter:
+                                picture = paint(frame if wanted[done] == number or shown is None else shown)
+                            yield picture
                             done += 1
                         if done == len(wanted):
                             return
@@ -148,12 +146,14 @@ class Decoding:
 
     def frames(self, needed: Callable[[Packet], bool] = lambda packet: True) -> Iterator[VideoFrame]:
         """Decoded frames, in the order they are shown: those of needed packets, and all that others refer to."""
-        context, packets = self._stream.codec_context, self._container.demux(self._stream)
+        context, packets = self._stream.codec_context, self._container.demux()
         while True:
             with self._meter:
                 packet = next_packet(packets)
                 if packet is None:
                     return
+                if packet.stream is not self._stream:
+                    continue
                 context.skip_frame = "DEFAULT" if needed(packet) else "NONREF"
                 frames = packet.decode()
             self._meter.decoded(len(frames))

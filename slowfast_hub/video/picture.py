@@ -14,6 +14,9 @@ from torch import Tensor
 
 from slowfast_hub.spec import VideoInfo
 
+# What `orientation` answers for degrees anti-clockwise.
+TURNS = {0: (False, 1, 1), 90: (True, -1, 1), 180: (False, -1, -1), 270: (True, 1, -1)}
+
 
 class Painter:
     """Frames as (H, W, 3) uint8 RGB, upright, in the size that `info` says even where the stream changes it.
@@ -47,7 +50,10 @@ def orientation(frame: VideoFrame) -> tuple[bool, int, int]:
     small = VideoReformatter().reformat(
         frame, 2, 2, "gray", Colorspace.ITU709, Colorspace.ITU709, interpolation="POINT", threads=1
     )
-    matrix = cast(Mapping[str, Buffer], small.side_data).get("DISPLAYMATRIX")  # PyAV's stub knows other keys only
+    try:
+        matrix = cast(Mapping[str, Buffer], small.side_data).get("DISPLAYMATRIX")  # PyAV's stub knows other keys only
+    except ValueError:  # side data that PyAV does not know, such as EXIF: the angle can be had, a mirror cannot
+        return TURNS[round(small.rotation / 90) * 90 % 360]
     if matrix is None:
         return False, 1, 1
     # 3x3 fixed point, row vectors: (x, y) is shown at (a x + c y, b x + d y); a mirrored one has determinant < 0.

@@ -60,8 +60,9 @@ def prepare_file(source: Path, target: Path, encoding: Encoding, limits: Limits)
     try:
         reader = FileReader(source, limits).scaled(height, width)
         write(target, reader, (height, width), *clock(times_s, info.fps), encoding, comment)
-    except av.FFmpegError as error:
-        raise VideoError(str(source), f"cannot be written as H.264 in MP4: {reason(error)}") from error
+    except (av.FFmpegError, OverflowError) as error:  # Overflow: a rate that is no fraction of 32 bits
+        why = reason(error) if isinstance(error, av.FFmpegError) else f"its rate is {info.fps:g}"
+        raise VideoError(str(source), f"cannot be written as H.264 in MP4: {why}") from error
     made, made_s = times_of(target, limits)
     came, expected = (made.frames, made.height, made.width), (info.frames, height, width)
     if came != expected:

@@ -20,10 +20,10 @@ from av import VideoFrame
 from torch import Tensor
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo, one_of
-from slowfast_hub.video.container import IMAGE_SUFFIXES, Encoded, opened, reason
+from slowfast_hub.video.container import IMAGE_SUFFIXES, Encoded, Meter, opened, reason
 from slowfast_hub.video.decode import FileReader, ascending
 from slowfast_hub.video.picture import Painter, displayed_size
-from slowfast_hub.video.track import DEFAULT_FPS
+from slowfast_hub.video.track import DEFAULT_FPS, check_duration
 
 Video = Encoded | np.ndarray | Tensor
 
@@ -66,7 +66,7 @@ def open_video(
         return ArrayReader(video, fps=fps or DEFAULT_FPS)
     if isinstance(video, str | Path) and os.path.isdir(video):
         return FolderReader(Path(video), fps=fps or DEFAULT_FPS, limits=limits)
-    if isinstance(video, io.TextIOBase) or not (isinstance(video, str | Path | bytes) or hasattr(video, "read")):
+    if isinstance(video, io.TextIOBase) or not (isinstance(video, str | Path | bytes) or hasattr(video, "seekable")):
         expected = "a path, a URL, bytes, a binary file object, or uint8 frames (T, H, W, 3)"
         raise TypeError(f"a video is {expected}; got {type(video).__name__}")
     if fps is not None:
@@ -128,12 +128,16 @@ class FolderReader:
             raise VideoError(str(folder), f"a folder without frame images ({suffixes}); pass videos one by one")
         width, height = displayed_size(first_picture(self._images[0], limits))
         self.info = VideoInfo(str(folder), frames=len(self._images), fps=fps, width=width, height=height)
+        check_duration(self.info, limits)
 
     def stream(self, indices: Sequence[int]) -> Iterator[Tensor]:
         """See `VideoReader.stream`."""
-        paint = Painter(self.info)
+        meter = Meter(self.info.source, self._limits)
         for number in ascending(indices, self.info):
-            yield paint(first_picture(self._images[number], self._limits))
+            meter.decoded(1)
+            with meter:  # an image has a turn of its own
+                picture = Painter(self.info)(first_picture(self._images[number], self._limits))
+            yield picture
 
 
 def first_picture(image: Path, limits: Limits) -> VideoFrame:

@@ -32,7 +32,7 @@ from av import VideoFrame
 from torch import Tensor
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo
-from slowfast_hub.video.container import Encoded, Meter, address, opened, reason
+from slowfast_hub.video.container import Encoded, Meter, address, opened, reason, rewindable
 from slowfast_hub.video.decode import ascending
 from slowfast_hub.video.picture import orientation
 from slowfast_hub.video.track import Track, probe
@@ -57,8 +57,7 @@ class TorchCodecReader:
     def __init__(self, video: Encoded, limits: Limits, *, device: str = "cpu") -> None:
         video_decoder()
         self._device = checked_device(device)
-        if not isinstance(video, str | Path | bytes) and not video.seekable():
-            video = video.read(limits.bytes + 1)  # a pipe: it is needed more than once
+        video = rewindable(video, limits)
         with local(video, limits):
             pass  # an address is refused before anything is read from it
         self._video = video
@@ -154,7 +153,7 @@ def video_decoder() -> Callable[..., Decoder]:
 
 def checked_device(device: str) -> str:
     """`device`, if torchcodec can decode there and it is here; ValueError otherwise."""
-    kind = torch.device(device).type
+    kind = device.partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"torchcodec decodes on 'cpu' or 'cuda'; got device={device!r}")
     if kind == "cuda" and not torch.cuda.is_available():

@@ -105,10 +105,16 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
             # belong to other pictures: it is read from the beginning.
             by_decoding, seekable = container.format.name == "mpegts", container.format.name != "mpeg"
             entries = array("q") if by_decoding else times
-            for packet in iter(partial(next_packet, container.demux(stream)), None):
+            # Of all streams: what nobody looks at counts, too.
+            for packet in iter(partial(next_packet, container.demux()), None):
+                size += packet.size
+                meter.check()
+                if size > limits.bytes:  # a server need not say how long it goes on
+                    meter.exceeded("bytes", f"has more than {limits.bytes} bytes")
+                if packet.stream is not stream:
+                    continue
                 if first is None:
                     first = next(iter(packet.decode()), None)
-                size += packet.size
                 if packet.size and not packet.is_discard:
                     if packet.pts is None:
                         untimed += 1
@@ -117,11 +123,8 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
                         keys.append(packet.is_keyframe and seekable)
                         if by_decoding:
                             entries.append(packet.pts if packet.dts is None else packet.dts)
-                meter.check()
                 if len(times) + untimed > MAX_PACKETS:
                     raise VideoError(source, f"holds more than {MAX_PACKETS} pictures")
-                if size > limits.bytes:  # a server need not say how long it goes on
-                    meter.exceeded("bytes", f"has more than {limits.bytes} bytes")
             # AVI has no presentation times: with frames out of order, what FFmpeg makes up for them is wrong.
             made_up = container.format.name == "avi" and stream.codec_context.has_b_frames
             codec = stream.codec_context.name
@@ -149,10 +152,14 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
         times_s=None if steady else torch.from_numpy(ticks),
         strays_s=torch.from_numpy(ticks) if steady and strays else None,
     )
+    check_duration(info, limits)
+    return info, track
+
+
+def check_duration(info: VideoInfo, limits: Limits) -> None:
     if info.duration_s > limits.duration_s:
         lasts = f"lasts {info.duration_s:.1f} s, longer than {limits.duration_s:g} s"
-        raise VideoLimitError(source, "duration_s", lasts)
-    return info, track
+        raise VideoLimitError(info.source, "duration_s", lasts)
 
 
 def track_of(times: array[int], keys: bytearray, entries: array[int], first: int | None, *, lean: bool) -> Track:

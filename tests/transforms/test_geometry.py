@@ -100,7 +100,12 @@ def test_bilinear_gives_the_numbers_of_interpolate(sides):
 
 
 def test_bilinear_in_film_sizes():
-    for before, after in (((1080, 1920), (256, 455)), ((720, 1280), (256, 455)), ((240, 320), (256, 341))):
+    for before, after in (
+        ((1080, 1920), (256, 455)),
+        ((720, 1280), (256, 455)),
+        ((240, 320), (256, 341)),
+        ((720, 1280), (224, 398)),
+    ):
         picture = torch.randint(0, 256, (*before, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         expected = functional.interpolate(
             picture.permute(2, 0, 1)[None].float(), size=after, mode="bilinear", align_corners=False

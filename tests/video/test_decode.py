@@ -2,11 +2,14 @@
 
 import io
 import re
+import struct
+import subprocess
 from array import array
 from collections import deque
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_videos import MILLISECOND, grey, levels, png_bytes, write_counting, write_video
 
-from slowfast_hub.spec import VideoError
+from slowfast_hub.spec import Limits, VideoError, VideoLimitError
 from slowfast_hub.video.picture import Painter
 from slowfast_hub.video.reader import open_video, read_frames
 from slowfast_hub.video.track import rate_of, track_of
@@ -319,3 +322,63 @@ def read_to_the_end(path: Path) -> int:
     seen = list(reader.stream(sorted({last * k // 19 for k in range(20)})))
     assert {tuple(frame.shape) for frame in seen} == {(reader.info.height, reader.info.width, 3)}
     return reader.info.frames
+
+
+def jpeg(picture: np.ndarray, *, turn: int) -> bytes:
+    """A JPEG file with an EXIF tag for its orientation, as phones write it."""
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.height, codec.width, codec.pix_fmt, codec.time_base = *picture.shape[:2], "yuvj444p", Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuvj444p")
+    content = b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])
+    tag = struct.pack(">HHIHH", 0x0112, 3, 1, turn, 0)  # orientation, a short, one of them
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + tag + bytes(4)
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+
+
+def test_images_of_phones_have_a_turn_each(tmp_path):
+    picture = np.zeros((16, 32, 3), np.uint8)
+    picture[:8] = 200  # bright above
+    (tmp_path / "0.jpg").write_bytes(jpeg(picture, turn=1))
+    (tmp_path / "1.jpg").write_bytes(jpeg(picture, turn=3))  # upside down
+    reader = open_video(tmp_path)
+    upright, turned = reader.stream([0, 1])
+    (alone,) = reader.stream([1])
+    assert upright[:8].float().mean() > 190 > 10 > upright[8:].float().mean()
+    assert turned[8:].float().mean() > 190 > 10 > turned[:8].float().mean()
+    assert torch.equal(alone, turned)
+
+
+def test_a_pipe_of_the_system_is_read_in_pieces(counting_video):
+    with subprocess.Popen(["cat", counting_video()], stdout=subprocess.PIPE) as process:
+        assert open_video(process.stdout).info.frames == 90
+
+
+def test_folders_have_limits_too(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(png_bytes(grey(number)))
+    with pytest.raises(VideoLimitError, match=r"lasts 0\.1 s, longer than 0\.05 s"):
+        open_video(tmp_path, limits=Limits(duration_s=0.05))
+    with pytest.raises(VideoLimitError, match="more than 2 frames had to be decoded"):
+        list(open_video(tmp_path, limits=Limits(frames=2)).stream(range(3)))
+
+
+def test_sound_counts_for_the_size_of_a_file(tmp_path):
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("ffv1", rate=25), container.add_stream("pcm_s16le", rate=48000)
+        video.height, video.width, video.pix_fmt, sound.layout = 48, 64, "bgr0", "mono"
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(grey(number), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(frame))
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1920), np.int16), format="s16", layout="mono")
+            silence.sample_rate, silence.pts, silence.time_base = 48000, 1920 * number, Fraction(1, 48000)
+            container.mux(sound.encode(silence))
+        container.mux([*video.encode(), *sound.encode()])
+    reader = open_video(path)
+    assert levels(torch.stack(list(reader.stream(range(10))))) == list(range(10))
+    chunked = io.BytesIO(path.read_bytes())
+    chunked.seekable = lambda: False  # what a server sends has no size before it has come
+    assert len(path.read_bytes()) > 38_400  # of sound alone
+    with pytest.raises(VideoLimitError, match="more than 30000"):
+        open_video(chunked, limits=Limits(bytes=30_000))
