@@ -105,6 +105,7 @@ def test_bilinear_in_film_sizes():
         ((720, 1280), (256, 455)),
         ((240, 320), (256, 341)),
         ((720, 1280), (224, 398)),
+        ((720, 1280), (224, 398)),
     ):
         picture = torch.randint(0, 256, (*before, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         expected = functional.interpolate(
