@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
+from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
 from slowfast_hub.apps.options import Device, Limit, Model, limits_of
 from slowfast_hub.spec import LONG, VideoError, one_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
@@ -58,9 +58,8 @@ def timeline(
     from slowfast_hub.predict.predictor import Predictor
     from slowfast_hub.predict.resume import on_disk
     from slowfast_hub.predict.segments import Thresholds, classes_of
-    from slowfast_hub.zoo.fetch import FetchError
 
-    try:
+    with asked():
         if file is not None:
             one_of("the suffix of --out", file.suffix.lower(), tuple(predict.WRITERS))
         if file is not None and file.exists() and not force:
@@ -68,12 +67,6 @@ def timeline(
         Thresholds(enter, leave, shortest_s, gap_s, smooth_s)  # what is wrong shows before hours of work
         predictor = Predictor(model, device=device, batch_size=batch_size, limits=limits_of(limit, LONG))
         classes_of(label, predictor.labels)
-    except FetchError as error:
-        complain(error)
-        raise typer.Exit(1) from error
-    except (ValueError, LookupError, OSError, RuntimeError) as error:
-        # RuntimeError: torch's answer to a device that is not there
-        raise usage(error) from error
     if predictor.note:
         err.print(predictor.note, style="dim", soft_wrap=True)
     partial = None if file is None or on_disk(video) is None else file.with_name(f"{file.name}.partial")

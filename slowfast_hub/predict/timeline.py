@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.clips import batches, stream_clips
+from slowfast_hub.predict.clips import batches_of
 from slowfast_hub.predict.predictor import BATCH_SIZE, Predictor
 from slowfast_hub.predict.resume import Header, fingerprint, identity, record
 from slowfast_hub.predict.segments import (
@@ -203,10 +203,9 @@ def timeline(
 
 def run_rows(predictor: Predictor, reader: VideoReader, rows: Tensor, crop: str) -> Iterator[Tensor]:
     """Logits `(B, num_classes)` of the clips of `rows (N, T)`, batch by batch; all batches are full but the last."""
-    transform = EvalTransform(predictor.model.arch.clip)
-    clips = (transform.cropped(clip, crop=crop) for clip in stream_clips(reader, transform, rows))
-    for several in batches(clips, predictor.batch_size, predictor.device):
-        yield answers(predictor, several)
+    transform, size = EvalTransform(predictor.model.arch.clip), predictor.batch_size
+    for clips in batches_of(reader, transform, rows, (crop,), size=size, device=predictor.device):
+        yield answers(predictor, clips)
 
 
 @torch.inference_mode()
