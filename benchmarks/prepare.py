@@ -15,22 +15,18 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-import torch
-from measure import machine
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from measure import RandomClips, machine, write_video
+from torch.utils.data import DataLoader
 
-from slowfast_hub import ClipSpec, EvalTransform, sample_clip
-from slowfast_hub.spec import Limits
+from slowfast_hub.spec import ClipSpec, Limits
 from slowfast_hub.video.prepare import Encoding, prepare_file
 
 SIZES = ((720, 1280), (256, 340))
-FRAMES, FPS, GOP = 300, 30, 250
+FRAMES, GOP = 300, 250
+H264 = {"crf": "23", "x264-params": f"scenecut=0:keyint={GOP}"}
 SPEC = ClipSpec(frames=32, stride=2, fps=30)
 
 
@@ -49,39 +45,10 @@ def pictures(height: int, width: int) -> Iterator[np.ndarray]:
         yield picture
 
 
-def write(path: Path, height: int, width: int) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            "libx264", rate=FPS, options={"crf": "23", "x264-params": f"scenecut=0:keyint={GOP}"}
-        )
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for number, picture in enumerate(pictures(height, width)):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-class RandomClips(Dataset[Tensor]):
-    """Clip number i of a file is drawn by i alone: (3, 32, 256, 256) float32."""
-
-    def __init__(self, path: Path, clips: int) -> None:
-        self._path, self._clips = path, clips
-
-    def __len__(self) -> int:
-        return self._clips
-
-    def __getitem__(self, index: int) -> Tensor:
-        draws = torch.Generator().manual_seed(index)
-        return EvalTransform(SPEC)(sample_clip(self._path, SPEC, start_s="random", generator=draws).frames)
-
-
 def clips_per_second(paths: Sequence[Path], clips: int, workers: int, repeats: int) -> list[float]:
     """Medians of `repeats` passes over each file, which take turns, after one that is not counted."""
-    loaders = [
-        DataLoader(RandomClips(path, clips), batch_size=None, num_workers=workers, persistent_workers=workers > 0)
-        for path in paths
-    ]
+    sets = [RandomClips([path], SPEC, clips) for path in paths]
+    loaders = [DataLoader(each, batch_size=None, num_workers=workers, persistent_workers=workers > 0) for each in sets]
     rates: list[list[float]] = []
     for _ in range(repeats + 1):
         rates.append([])
@@ -107,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for height, width in SIZES:
             source, made = Path(folder, f"{height}.mp4"), Path(folder, f"{height}.small.mp4")
-            write(source, height, width)
+            write_video(source, pictures(height, width), options=H264)
             begin = time.perf_counter()
             prepare_file(source, made, Encoding(), Limits())
             spent = time.perf_counter() - begin

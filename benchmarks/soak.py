@@ -19,18 +19,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from measure import RandomClips, write_video
+from torch.utils.data import DataLoader
 
 from slowfast_hub.spec import ClipSpec
-from slowfast_hub.transforms.eval import EvalTransform
-from slowfast_hub.video.clips import sample_clip
 
 GROWTH_MB = 20.0
 SPEC = ClipSpec(frames=32, stride=2, short_side=64, crop=64)
@@ -54,26 +50,9 @@ class Held:
     files: int  # open ones on a disk, of all together
 
 
-class RandomClips(Dataset[Tensor]):
-    """Clip number i is drawn by i alone, whichever worker reads it: (3, 32, 64, 64) float32."""
-
-    def __init__(self, videos: Sequence[Path], clips: int) -> None:
-        self.videos = list(videos)
-        self.clips = clips
-
-    def __len__(self) -> int:
-        return self.clips
-
-    def __getitem__(self, index: int) -> Tensor:
-        draws = torch.Generator().manual_seed(index)
-        video = self.videos[int(torch.randint(len(self.videos), (), generator=draws))]
-        clip = sample_clip(video, SPEC, start_s="random", generator=draws)
-        return EvalTransform(SPEC)(clip.frames)
-
-
 def soak(videos: Sequence[Path], *, clips: int, warm_up: int, workers: int) -> tuple[Held, Held]:
     """What this process and its workers hold after `warm_up` clips, and after `clips` in all."""
-    loader = DataLoader(RandomClips(videos, clips), batch_size=None, num_workers=workers)
+    loader = DataLoader(RandomClips(videos, SPEC, clips), batch_size=None, num_workers=workers)
     before = held()
     for done, _ in enumerate(loader, start=1):
         if done == warm_up:
@@ -95,18 +74,10 @@ def held() -> Held:
 def write_videos(folder: Path) -> list[Path]:
     """The files of FILES: five seconds of 160 x 120 px at 30 fps, a pattern that moves."""
     rows, columns = np.mgrid[:120, :160]
+    waves = [128 + 127 * np.sin((columns + 3 * k) / 9) * np.cos((rows - 2 * k) / 7) for k in range(150)]
+    pictures = [np.stack([wave, wave[::-1], wave[:, ::-1]], -1).astype(np.uint8) for wave in waves]
     for name, (codec, pixels, b_frames, gop) in FILES.items():
-        with av.open(str(folder / name), "w") as container:
-            stream = container.add_stream(codec, rate=30)
-            stream.height, stream.width, stream.pix_fmt = 120, 160, pixels
-            stream.codec_context.gop_size, stream.codec_context.max_b_frames = gop, b_frames
-            for number in range(150):
-                wave = 128 + 127 * np.sin((columns + 3 * number) / 9) * np.cos((rows - 2 * number) / 7)
-                picture = np.stack([wave, wave[::-1], wave[:, ::-1]], -1).astype(np.uint8)
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = number, Fraction(1, 30)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
+        write_video(folder / name, pictures, codec=codec, pixels=pixels, gop=gop, b_frames=b_frames)
     return [folder / name for name in FILES]
 
 

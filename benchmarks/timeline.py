@@ -13,11 +13,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
-from measure import machine, measured
+from measure import machine, measured, write_video
 
-FPS = 30
 LOADED = """
 import sys, torch
 from slowfast_hub.predict.predictor import Predictor
@@ -51,16 +49,6 @@ def pictures(count: int) -> Iterator[np.ndarray]:
         yield turn[number % 250]
 
 
-def write(path: Path, minutes: int) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "28"})
-        stream.height, stream.width, stream.pix_fmt = 120, 160, "yuv420p"
-        stream.codec_context.gop_size = 250
-        for picture in pictures(minutes * 60 * FPS):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, nargs="+", default=[5, 120])
@@ -74,7 +62,7 @@ def main() -> None:
     for minutes in arguments.minutes:
         path = folder / f"{minutes}min.mp4"
         if not path.exists():
-            write(path, minutes)
+            write_video(path, pictures(minutes * 60 * 30), options={"preset": "veryfast", "crf": "28"})
         (found,) = measured(
             {"timeline": (LOADED, WORK.format(path=str(path), stride_s=arguments.stride_s))}, 1
         ).values()

@@ -13,9 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
-from measure import Figures, machine, measured
+from measure import Figures, machine, measured, write_video
 
 SPAN_S = 64 / 30  # of 32 frames at stride 2 on the 30 fps clock
 
@@ -120,18 +119,6 @@ def pictures(count: int, height: int, width: int) -> Iterator[np.ndarray]:
         yield picture
 
 
-def write(path: Path, count: int, height: int, width: int, *, preset: str) -> str:
-    """`count` frames at 30 fps, a keyframe every 250."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "23", "preset": preset})
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.codec_context.gop_size = 250
-        for picture in pictures(count, height, width):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return str(path)
-
-
 def table(title: str, found: dict[str, Figures], *, against: str) -> None:
     print(f"\n{title}\n\n| | seconds | times faster | peak MB | of its memory |\n|---|---|---|---|---|")
     base = found[against]
@@ -161,10 +148,10 @@ def main() -> None:
         f"720p_{arguments.minutes}min.mp4": (1800 * arguments.minutes, 720, 1280, "veryfast"),
         "340x256.mp4": (300, 256, 340, "medium"),
     }
-    large, long, small = (
-        str(folder / name) if (folder / name).exists() else write(folder / name, count, height, width, preset=preset)
-        for name, (count, height, width, preset) in files.items()
-    )
+    for name, (count, height, width, preset) in files.items():
+        if not (folder / name).exists():
+            write_video(folder / name, pictures(count, height, width), options={"crf": "23", "preset": preset})
+    large, long, small = (str(folder / name) for name in files)
     print(machine())
     theirs, repeats = "pytorchvideo 0.1.5", arguments.repeats
     table("One clip from the start of a 10 s 1080p file", measured(clip_works(large, 0), repeats), against=theirs)
