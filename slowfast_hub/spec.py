@@ -342,6 +342,11 @@ class VideoInfo:
         """When a frame stops being shown, in seconds of the file: when the next begins; the last has a mean length."""
         return self.time_s(frame + 1) if frame + 1 < self.frames else self.time_s(frame) + 1 / self.fps
 
+    def as_json(self) -> dict[str, str | int | float]:
+        """What is known, as plain values, without the times of single frames."""
+        names = ("source", "frames", "fps", "width", "height", "rotation", "start_s", "duration_s")
+        return {name: getattr(self, name) for name in names}
+
     def span_s(self, indices: Tensor) -> tuple[float, float]:
         """When the frames `indices`, in ascending order, begin and end, in seconds of the file."""
         return self.time_s(int(indices[0])), self.end_s(int(indices[-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -103,3 +104,16 @@ def png_bytes(picture: np.ndarray) -> bytes:
 def levels(frames: torch.Tensor) -> list[int]:
     """Mean grey of (..., H, W, 3) frames, rounded: the frame numbers of a counting video."""
     return frames.float().mean((-3, -2, -1)).round().long().flatten().tolist()
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that can be read once, forwards."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = io.BytesIO(raw)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._raw.read(size)
+
+    def seekable(self) -> bool:
+        return False

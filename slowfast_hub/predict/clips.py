@@ -36,10 +36,7 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
     Rows start in ascending order, and so do the numbers in a row; numbers may repeat. VideoError for pictures that
     cannot be had, and for strips so long that their short side cannot become what the network wants.
     """
-    try:
-        transform.fitted_size(reader.info.height, reader.info.width)
-    except ValueError as error:
-        raise VideoError(reader.info.source, str(error)) from error
+    fitted_size(transform, reader.info.source, reader.info.height, reader.info.width)
     wanted = torch.unique(indices).tolist()
     stream = zip(wanted, reader.stream(wanted), strict=True)
     fit = Fitter(transform)
@@ -53,6 +50,14 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
         # Later clips start no earlier, so what lies before this start is done with.
         for number in [number for number in held if number < numbers[0]]:
             del held[number]
+
+
+def fitted_size(transform: EvalTransform, source: str, height: int, width: int) -> tuple[int, int]:
+    """Height and width of a video's resized pictures; VideoError for strips that would take gigabytes."""
+    try:
+        return transform.fitted_size(height, width)
+    except ValueError as error:
+        raise VideoError(source, str(error)) from error
 
 
 def batches(clips: Iterable[Tensor], size: int, device: torch.device) -> Iterator[Tensor]:

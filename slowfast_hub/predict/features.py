@@ -322,11 +322,8 @@ SEEN = {"spread": plan_spread, "hero": plan_hero}
 
 def video_record(info: VideoInfo) -> dict[str, Any]:
     """What is known of a video, JSON-able; `bytes` is the size of a file on this disk."""
-    named = {
-        name: getattr(info, name) for name in ("source", "frames", "fps", "width", "height", "rotation", "start_s")
-    }
     size = os.path.getsize(info.source) if os.path.isfile(info.source) else None
-    return {**named, "duration_s": info.duration_s, "bytes": size}
+    return {**info.as_json(), "bytes": size}
 
 
 def sidecar(path: Path) -> Path:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.clips import batches_of
+from slowfast_hub.predict.clips import batches_of, fitted_size
 from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.network import open_network
 from slowfast_hub.predict.views import parse_views, plan_views
@@ -112,7 +112,7 @@ class Predictor:
         reader = open_video(video, fps=fps, limits=self.limits)
         if self.scaler == "swscale" and isinstance(reader, FileReader):
             info, transform = reader.info, EvalTransform(self.model.arch.clip)
-            return reader.scaled(*transform.fitted_size(info.height, info.width))
+            return reader.scaled(*fitted_size(transform, info.source, info.height, info.width))
         return reader
 
 

@@ -19,8 +19,7 @@ from typing import BinaryIO, cast
 import torch
 from torch import Tensor, nn
 
-from slowfast_hub.video.container import IMAGE_SUFFIXES
-from slowfast_hub.video.reader import ArrayReader, Video, VideoReader
+from slowfast_hub.video.reader import ArrayReader, Video, VideoReader, images_in
 
 Header = dict[str, object]
 
@@ -147,8 +146,7 @@ def on_disk(video: Video) -> Path | None:
 def listing(folder: Path) -> str:
     """SHA-256 of the names, sizes and dates of a folder's images."""
     digest = hashlib.sha256()
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    for image in sorted(path for path in images if not path.name.startswith(".")):
+    for image in images_in(folder):
         status = image.stat()
         digest.update(json.dumps([image.name, status.st_size, status.st_mtime_ns]).encode())
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.clips import batch
+from slowfast_hub.predict.clips import batch, fitted_size
 from slowfast_hub.predict.growing import Clips, Tape
 from slowfast_hub.predict.predictor import Predictor
 from slowfast_hub.predict.timeline import answers, predictor_of
@@ -155,7 +155,9 @@ class StreamClassifier:
             scoring = None
             for arrived in feed:
                 if scoring is None:
-                    tape = tape_of(arriving, arrived, self._predictor.model.arch.clip)
+                    spec = self._predictor.model.arch.clip
+                    fitted_size(EvalTransform(spec), arriving.name, *arrived.frame.shape[:2])
+                    tape = tape_of(arriving, arrived, spec)
                     scoring = Scoring(self._predictor, tape, self._windows(tape.fps), self._crop)
                 for window in scoring.add(arrived):
                     yield self._counted(window)

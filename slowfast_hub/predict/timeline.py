@@ -99,13 +99,12 @@ class Timeline:
 
     def as_json(self, segments: Sequence[Segment]) -> dict[str, object]:
         """All of it as plain values; of each window the best labels."""
-        video = {name: value for name, value in asdict(self.video).items() if name not in ("times_s", "strays_s")}
         windows = [
             {"start": start, "end": end, "top": best(probs, self.labels, TOP)}
             for start, end, probs in zip(self.starts_s.tolist(), self.ends_s.tolist(), self.probs)
         ]
         return {
-            "video": {**video, "duration_s": self.video.duration_s},
+            "video": self.video.as_json(),
             "model": self.model,
             "note": self.note,
             "window_s": self.window_s,

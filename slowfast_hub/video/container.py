@@ -66,20 +66,25 @@ class Meter:
         self.source = source
         self.limits = limits
         self.frames = 0
-        self.seconds = 0.0
-        self._begin = 0.0
+        self._seconds = 0.0
+        self._begin: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far."""
+        return self._seconds if self._begin is None else self._seconds + time.perf_counter() - self._begin
 
     def __enter__(self) -> None:
         self._begin = time.perf_counter()
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._seconds, self._begin = self.seconds, None
         if error is None:
             self.check()
-        self.seconds += time.perf_counter() - self._begin
 
     def check(self) -> None:
-        """For long work inside: whether its time is up."""
-        if self.seconds + time.perf_counter() - self._begin > self.limits.wall_s:
+        """Whether the time is up; for long work inside, too."""
+        if self.seconds > self.limits.wall_s:
             self.exceeded("wall_s", f"took more than {self.limits.wall_s:g} s to decode")
 
     def decoded(self, frames: int) -> None:
@@ -160,13 +165,24 @@ def open_container(video: Encoded, limits: Limits) -> InputContainer:
         raise VideoError(source, f"cannot be read: {error}") from error
 
 
-def next_packet(packets: Iterator[Packet]) -> Packet | None:
-    """The next of `container.demux(stream)`, the empty one last that makes a decoder give all it has; then None."""
+def packets_of(container: InputContainer, stream: VideoStream, meter: Meter | None) -> Iterator[Packet]:
+    """The packets of a stream, the empty one last that makes a decoder give all it has.
+
+    Those of the other streams count too, for the bytes and the time of `meter`: a server can send sound for ever.
+    """
+    size = 0
     try:
-        return next(packets, None)
+        for packet in container.demux():
+            if meter is not None:
+                size += packet.size
+                if size > meter.limits.bytes:  # a server need not say how long it goes on
+                    meter.exceeded("bytes", f"has more than {meter.limits.bytes} bytes")
+                meter.check()
+            if packet.stream is stream:
+                yield packet
     except IndexError:
         # PyAV 18 also ends streams that appeared on the way, and does not know them; ours came before those.
-        return None
+        return
 
 
 def address(video: str | Path, limits: Limits) -> tuple[str | io.BytesIO, tuple[str, ...]]:

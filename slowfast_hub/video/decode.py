@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import NoReturn
 
 import av
+import numpy as np
 from av import Packet, VideoFrame, VideoStream
 from av.container import InputContainer
 from torch import Tensor
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo
-from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason, rewindable
+from slowfast_hub.video.container import ADVICE, Encoded, Meter, opened, packets_of, reason, rewindable
 from slowfast_hub.video.picture import Painter
 from slowfast_hub.video.track import OutOfOrder, Track, probe
 
@@ -40,6 +41,12 @@ class FileReader:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self.info.source}: a reader stays in its process; open the video in the worker instead")
+
+    def times_s(self) -> np.ndarray:
+        """When each frame is shown, as exactly as the file says it: (frames,) float64, seconds of the file."""
+        if self._track.times and self._track.tick_s:
+            return np.array(self._track.times, dtype=np.float64) * self._track.tick_s
+        return np.array([self.info.time_s(number) for number in range(self.info.frames)])
 
     def scaled(self, height: int, width: int) -> FileReader:
         """A reader of the same frames at another size, by swscale at decode time: fast, and not what networks saw.
@@ -146,14 +153,12 @@ class Decoding:
 
     def frames(self, needed: Callable[[Packet], bool] = lambda packet: True) -> Iterator[VideoFrame]:
         """Decoded frames, in the order they are shown: those of needed packets, and all that others refer to."""
-        context, packets = self._stream.codec_context, self._container.demux()
+        context, packets = self._stream.codec_context, packets_of(self._container, self._stream, self._meter)
         while True:
             with self._meter:
-                packet = next_packet(packets)
+                packet = next(packets, None)
                 if packet is None:
                     return
-                if packet.stream is not self._stream:
-                    continue
                 context.skip_frame = "DEFAULT" if needed(packet) else "NONREF"
                 frames = packet.decode()
             self._meter.decoded(len(frames))

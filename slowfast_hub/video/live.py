@@ -15,7 +15,6 @@ import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -29,7 +28,7 @@ from av.container import InputContainer
 from torch import Tensor
 
 from slowfast_hub.spec import LONG, Limits, VideoError, VideoInfo
-from slowfast_hub.video.container import STALLED_S, Meter, next_packet, opened, reason
+from slowfast_hub.video.container import STALLED_S, Meter, opened, packets_of, reason
 from slowfast_hub.video.feed import Arriving, Timed
 from slowfast_hub.video.picture import Painter, displayed_size
 from slowfast_hub.video.reader import VideoReader, open_video
@@ -76,7 +75,7 @@ def arrive(source: Source, *, fps: float | None, limits: Limits) -> Arriving:
     nothing to be had; TypeError or ValueError for what is no source, and for a rate where the source has its own.
 
     limits: all of them hold for files, before the first frame. Pipes and addresses of recordings are left by a
-    VideoLimitError behind the frames within `bytes` (of the pictures, encoded), `frames`, `duration_s` (from the first
+    VideoLimitError behind the frames within `bytes`, `frames`, `duration_s` (from the first
     frame on) and `wall_s` (of decoding, not of waiting). Those four do not hold for addresses without an end. None
     holds for cameras, and for an iterable of frames, which the caller makes.
     """
@@ -197,11 +196,7 @@ def declared_rate(stream: VideoStream) -> float:
 
 def all_frames(container: InputContainer, stream: VideoStream, meter: Meter) -> Iterator[VideoFrame]:
     """All frames; VideoLimitError behind those within the bytes, frames and seconds of decoding of `meter`."""
-    size = 0
-    for packet in iter(partial(next_packet, container.demux(stream)), None):
-        size += packet.size
-        if size > meter.limits.bytes:
-            meter.exceeded("bytes", f"has more than {meter.limits.bytes} bytes")
+    for packet in packets_of(container, stream, meter):
         with meter:  # a pipe that waits for its writer is not at work
             frames = packet.decode()
         for frame in frames:
@@ -211,7 +206,7 @@ def all_frames(container: InputContainer, stream: VideoStream, meter: Meter) -> 
 
 def whole_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """What can be decoded: who tunes in late, or on a bad line, gets pieces that cannot."""
-    for packet in iter(partial(next_packet, container.demux(stream)), None):
+    for packet in packets_of(container, stream, None):
         with suppress(av.InvalidDataError):
             yield from packet.decode()
 

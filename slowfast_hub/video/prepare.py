@@ -21,7 +21,6 @@ from av.video.reformatter import ColorRange, Colorspace
 from slowfast_hub.spec import Limits, VideoError, VideoInfo, whole
 from slowfast_hub.video.container import opened, reason
 from slowfast_hub.video.decode import FileReader
-from slowfast_hub.video.track import probe
 
 KEPT_S = 1e-3  # no frame moves further in time: what Matroska rounds to
 MPEG_TICKS = 90_000  # in a second: the clock of MPEG, fine enough for what keeps no rate
@@ -53,21 +52,22 @@ def prepare_file(source: Path, target: Path, encoding: Encoding, limits: Limits)
     video; what was written until then is left to the caller, who gives a `target` that counts only when all is well.
     """
     comment = origin(source, encoding)
-    info, times_s = times_of(source, limits)
+    reader = FileReader(source, limits)
+    info, times_s = reader.info, reader.times_s()
     if times_s[0] < 0:
         raise VideoError(str(source), f"begins {-times_s[0]:.3f} s before 0, where MP4 shows nothing")
     height, width = prepared_size(info.height, info.width, encoding.short_side)
     try:
-        reader = FileReader(source, limits).scaled(height, width)
-        write(target, reader, (height, width), *clock(times_s, info.fps), encoding, comment)
+        write(target, reader.scaled(height, width), (height, width), *clock(times_s, info.fps), encoding, comment)
     except (av.FFmpegError, OverflowError) as error:  # Overflow: a rate that is no fraction of 32 bits
         why = reason(error) if isinstance(error, av.FFmpegError) else f"its rate is {info.fps:g}"
         raise VideoError(str(source), f"cannot be written as H.264 in MP4: {why}") from error
-    made, made_s = times_of(target, limits)
+    written = FileReader(target, limits)
+    made = written.info
     came, expected = (made.frames, made.height, made.width), (info.frames, height, width)
     if came != expected:
         raise VideoError(str(source), f"came out as {came} (frames, height, width); expected {expected}")
-    moved_s = np.abs(made_s - times_s).max()
+    moved_s = np.abs(written.times_s() - times_s).max()
     if moved_s > KEPT_S + 1 / MPEG_TICKS:
         raise VideoError(str(source), f"came out with frames moved by up to {moved_s:.6f} s")
     return made
@@ -94,16 +94,6 @@ def clock(times_s: np.ndarray, fps: float) -> tuple[Fraction, np.ndarray]:
         if np.abs(steady * float(tick) - times_s).max() <= KEPT_S:
             return tick, steady
     return Fraction(1, MPEG_TICKS), np.rint(times_s * MPEG_TICKS).astype(np.int64)
-
-
-def times_of(video: Path, limits: Limits) -> tuple[VideoInfo, np.ndarray]:
-    """What is known of a file, and the presentation times of its frames in seconds: (frames,) float64."""
-    info, track = probe(video, limits)
-    with opened(video, limits) as (_, stream):
-        tick_s = float(stream.time_base or 0)
-    if tick_s and track.times:
-        return info, np.array(track.times, dtype=np.float64) * tick_s
-    return info, np.array([info.time_s(number) for number in range(info.frames)])
 
 
 def write(

@@ -117,11 +117,7 @@ class FolderReader:
     backend = "pyav"
 
     def __init__(self, folder: Path, *, fps: float, limits: Limits) -> None:
-        try:
-            images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-        except OSError as error:
-            raise VideoError(str(folder), f"cannot be read: {error.strerror}") from error
-        self._images = sorted((path for path in images if not path.name.startswith(".")), key=natural)
+        self._images = images_in(folder)
         self._limits = limits
         if not self._images:
             suffixes = " ".join(sorted(IMAGE_SUFFIXES))
@@ -138,6 +134,15 @@ class FolderReader:
             with meter:  # an image has a turn of its own
                 picture = Painter(self.info)(first_picture(self._images[number], self._limits))
             yield picture
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The frames of a folder, sorted as people count; VideoError for a folder without access."""
+    try:
+        images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    except OSError as error:
+        raise VideoError(str(folder), f"cannot be read: {error.strerror}") from error
+    return sorted((path for path in images if not path.name.startswith(".")), key=natural)
 
 
 def first_picture(image: Path, limits: Limits) -> VideoFrame:

@@ -65,7 +65,7 @@ class TorchCodecReader:
         self.info, self._track = probe(video, limits)
         if not self._track.times:
             raise VideoError(self.info.source, f"has no presentation times to find its frames by; {INSTEAD}")
-        self._stream, self._tick_s = check_pictures(video, limits, self.info)
+        self._stream = check_pictures(video, limits, self.info)
         # Where decoding can begin, as numbers. The first frame counts: FFmpeg seeks to whatever lies before it.
         self._entries = sorted({0, *map(self._track.number, self._track.keys)})
         next(self.stream([0]))  # what torchcodec cannot open or find (it seeks too far in MPEG-TS) is refused at once
@@ -126,8 +126,8 @@ class TorchCodecReader:
 
     def _check(self, number: int, frame: Picture) -> None:
         """VideoError unless this is the picture that the table has there."""
-        due_s = self._track.times[number] * self._tick_s
-        if abs(frame.pts_seconds - due_s) > self._tick_s / 2:
+        due_s = self._track.times[number] * self._track.tick_s
+        if abs(frame.pts_seconds - due_s) > self._track.tick_s / 2:
             what = f"frame {number} is due at {due_s:.6f} s and torchcodec gives that of {frame.pts_seconds:.6f} s"
             raise VideoError(self.info.source, f"{what}; {INSTEAD}")
         if tuple(frame.data.shape) != (self.info.height, self.info.width, 3):
@@ -180,12 +180,12 @@ def local(video: Encoded, limits: Limits) -> Iterator[BinaryIO]:
         yield video
 
 
-def check_pictures(video: Encoded, limits: Limits, info: VideoInfo) -> tuple[int, float]:
-    """Index of the video stream and seconds of its tick; VideoError where pictures would not equal PyAV's."""
+def check_pictures(video: Encoded, limits: Limits, info: VideoInfo) -> int:
+    """The index of the video stream; VideoError where pictures would not equal PyAV's."""
     try:
         with opened(video, limits) as (container, stream):
             first = next(container.decode(stream), None)
-            index, tick_s = stream.index, float(stream.time_base or 1)
+            index = stream.index
     except av.FFmpegError as error:
         raise VideoError(info.source, f"cannot be read as a video: {reason(error)}") from error
     if first is None:
@@ -196,7 +196,7 @@ def check_pictures(video: Encoded, limits: Limits, info: VideoInfo) -> tuple[int
     if not direct_colours(first):
         what = f"has {first.width} x {first.height} px pictures in {first.format.name}, whose colours are interpolated"
         raise VideoError(info.source, f"{what}, by each version of FFmpeg in its own way; {INSTEAD}")
-    return index, tick_s
+    return index
 
 
 def direct_colours(frame: VideoFrame) -> bool:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 import av
@@ -19,7 +18,7 @@ import torch
 from av import VideoFrame
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo, VideoLimitError
-from slowfast_hub.video.container import ADVICE, Encoded, Meter, next_packet, opened, reason, source_name
+from slowfast_hub.video.container import ADVICE, Encoded, Meter, opened, packets_of, reason, source_name
 from slowfast_hub.video.picture import displayed_size
 from slowfast_hub.video.sampling import TIME_ROUNDING_S
 
@@ -42,6 +41,7 @@ class Track:
     keys: array[int]  # those of them where decoding can begin, ascending
     entries: array[int]  # of each of those: the time to seek to
     lean: bool = False  # pictures that nobody asked for may be left out (LEAN_CODECS)
+    tick_s: float = 0.0  # seconds of a tick; 0 where the file does not say
 
     def number(self, time: int | None) -> int:
         """The frame that is shown from `time` on; -1 if there is none."""
@@ -97,7 +97,7 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
     """
     source = source_name(video)
     meter = Meter(source, limits)
-    first, times, keys, untimed, size = None, array("q"), bytearray(), 0, 0
+    first, times, keys, untimed = None, array("q"), bytearray(), 0
     try:
         with opened(video, limits) as (container, stream), meter:
             base, rate = stream.time_base, stream.average_rate
@@ -105,14 +105,7 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
             # belong to other pictures: it is read from the beginning.
             by_decoding, seekable = container.format.name == "mpegts", container.format.name != "mpeg"
             entries = array("q") if by_decoding else times
-            # Of all streams: what nobody looks at counts, too.
-            for packet in iter(partial(next_packet, container.demux()), None):
-                size += packet.size
-                meter.check()
-                if size > limits.bytes:  # a server need not say how long it goes on
-                    meter.exceeded("bytes", f"has more than {limits.bytes} bytes")
-                if packet.stream is not stream:
-                    continue
+            for packet in packets_of(container, stream, meter):
                 if first is None:
                     first = next(iter(packet.decode()), None)
                 if packet.size and not packet.is_discard:
@@ -126,17 +119,18 @@ def probe(video: Encoded, limits: Limits) -> tuple[VideoInfo, Track]:
                 if len(times) + untimed > MAX_PACKETS:
                     raise VideoError(source, f"holds more than {MAX_PACKETS} pictures")
             # AVI has no presentation times: with frames out of order, what FFmpeg makes up for them is wrong.
-            made_up = container.format.name == "avi" and stream.codec_context.has_b_frames
+            if container.format.name == "avi" and stream.codec_context.has_b_frames:
+                untimed, times = untimed + len(times), array("q")
             codec = stream.codec_context.name
     except av.FFmpegError as error:
         raise VideoError(source, f"cannot be read as a video: {reason(error)}") from error
     if first is None:
         raise VideoError(source, f"no frame can be decoded; {ADVICE}")
     lean = codec in LEAN_CODECS and not first.interlaced_frame
-    track = NO_TRACK if made_up or untimed else track_of(times, keys, entries, first.pts, lean=lean)
+    track = NO_TRACK if untimed else track_of(times, keys, entries, first.pts, lean=lean)
+    track = replace(track, tick_s=float(base or 0))
     frames = len(track.times) or len(times) + untimed
-    ticks = np.array(track.times if track.times else np.sort(times), dtype=np.float64) * float(base or 1)
-    ticks = ticks[:0] if made_up else ticks
+    ticks = np.array(track.times or np.sort(times), dtype=np.float64) * float(base or 1)
     fps, steady = rate_of(ticks, frames, rate=float(rate or 0))
     # Of a steady file only what its rate does not say by itself: a frame that was dropped shifts those around it.
     strays = bool(track.times) and np.abs(ticks - ticks[0] - np.arange(frames) / fps).max() > TIME_ROUNDING_S

@@ -206,6 +206,13 @@ def test_a_strip_that_would_fill_the_memory_is_an_error():
         Predictor(model)(noise(2, 2, 40000))
 
 
+def test_a_strip_is_an_error_for_the_fast_scaler_too(counting_video):
+    model = build(SlowFastArch(depth=14, width=8, num_classes=2)).eval()
+    strip = counting_video(2, height=2, width=40000)
+    (error,) = Predictor(model, scaler="swscale").many([strip], on_error="report")
+    assert "would become 5120000 x 256" in error.reason
+
+
 def test_a_file_object_that_fails_is_a_video_error(predictor):
     class Broken(io.BytesIO):
         def read(self, size: int = -1) -> bytes:

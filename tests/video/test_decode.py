@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_videos import MILLISECOND, grey, levels, png_bytes, write_counting, write_video
+from made_videos import MILLISECOND, Pipe, grey, levels, png_bytes, write_counting, write_video
 
 from slowfast_hub.spec import Limits, VideoError, VideoLimitError
 from slowfast_hub.video.picture import Painter
@@ -180,19 +180,6 @@ def test_bytes_file_objects_and_urls_give_the_same_frames(counting_video):
     with path.open("rb") as file:
         for video in (str(path), raw, io.BytesIO(raw), file, Pipe(raw), f"file:{path}"):
             assert levels(read_frames(open_video(video), torch.tensor([50, 3]))) == [50, 3]
-
-
-class Pipe(io.RawIOBase):
-    """Bytes that can be read once, forwards."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = io.BytesIO(raw)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._raw.read(size)
-
-    def seekable(self) -> bool:
-        return False
 
 
 def test_a_colon_in_a_file_name_is_no_protocol(counting_video, monkeypatch):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from local_server import Handler, Seen, file, status
-from made_videos import grey, levels, png_bytes, write_counting, write_video
+from made_videos import Pipe, grey, levels, png_bytes, write_counting, write_video
 
 from slowfast_hub.spec import Limits, VideoError, VideoLimitError
 from slowfast_hub.video.reader import open_video, read_frames
@@ -51,19 +51,6 @@ def test_bytes_of_a_file_of_bytes_and_of_a_file_object(video):
         assert re.search(rf"has {len(raw)} bytes, more than {len(raw) - 1};", message)
     for same in (video, str(video), raw, io.BytesIO(raw), Pipe(raw)):
         assert read(same, [9], Limits(bytes=len(raw))) == [9]
-
-
-class Pipe(io.RawIOBase):
-    """Bytes that can be read once, forwards."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = io.BytesIO(raw)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._raw.read(size)
-
-    def seekable(self) -> bool:
-        return False
 
 
 def test_a_pipe_is_read_no_further_than_the_limit():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from local_server import LocalServer
-from made_videos import MILLISECOND, grey, write_video
+from made_videos import MILLISECOND, Pipe, grey, write_video
 
 from slowfast_hub.spec import Limits, VideoError, VideoLimitError
 from slowfast_hub.video import torchcodec_reader
@@ -169,19 +169,6 @@ def test_paths_bytes_file_objects_and_pipes_give_the_same_frames(counting_video,
             reader = open_video(video, backend="torchcodec")
             assert (reader.backend, reader.info.frames) == ("torchcodec", 60)
             assert [int(frame.float().mean().round()) for frame in reader.stream([3, 50])] == [3, 50]
-
-
-class Pipe(io.RawIOBase):
-    """Bytes that can be read once, forwards."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = io.BytesIO(raw)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._raw.read(size)
-
-    def seekable(self) -> bool:
-        return False
 
 
 @needs_torchcodec
