@@ -1,11 +1,13 @@
 """The five ways from the Fast pathway to the Slow one (paper, section 3.4 and Table 5a).
 
 Each maps `slow (B, C, T, H, W)` and `fast (B, F, alpha T, H', W')` to the Slow pathway's next input and says by
-`extra` how many channels it adds. A Fast map of another size (fast_input "half") is brought to the Slow map's by
+`extra` how many channels E it adds. A Fast map of another size (fast_input "half") is brought to the Slow map's by
 nearest-neighbour upsampling after the connection, where it is cheapest.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +17,39 @@ from slowfast_hub.models.blocks import ConvNorm
 from slowfast_hub.spec import SlowFastArch
 
 
-def match_size(fused: Tensor, slow: Tensor) -> Tensor:
-    return fused if fused.shape[2:] == slow.shape[2:] else functional.interpolate(fused, size=slow.shape[2:])
+class Lateral(nn.Module):
+    """Called with a Fast map it gives what goes to the Slow one; `join` brings it there."""
+
+    extra = 0
+
+    def forward(self, fast: Tensor) -> Tensor:
+        """`(B, F, alpha T, H', W')` to `(B, E, T, H', W')`."""
+        raise NotImplementedError
+
+    def join(self, slow: Tensor, carried: Tensor) -> Tensor:
+        """`(B, C, T, H, W)` and `(B, E, T, H', W')` to `(B, C + E, T, H, W)`; frame by frame."""
+        return torch.cat([slow, match_size(carried, slow)], dim=1)
 
 
-class NoLateral(nn.Module):
+def match_size(carried: Tensor, slow: Tensor) -> Tensor:
+    return carried if carried.shape[2:] == slow.shape[2:] else functional.interpolate(carried, size=slow.shape[2:])
+
+
+class NoLateral(Lateral):
     """The pathways meet in the head only."""
 
     def __init__(self, fast_channels: int, arch: SlowFastArch) -> None:
         super().__init__()
-        self.extra = 0
+        self.alpha = arch.alpha
 
-    def forward(self, slow: Tensor, fast: Tensor) -> Tensor:
+    def forward(self, fast: Tensor) -> Tensor:
+        return fast[:, :0, :: self.alpha]
+
+    def join(self, slow: Tensor, carried: Tensor) -> Tensor:
         return slow
 
 
-class TimeToChannel(nn.Module):
+class TimeToChannel(Lateral):
     """alpha Fast frames become the channels of one Slow frame: `(B, alpha F, T, H, W)`."""
 
     def __init__(self, fast_channels: int, arch: SlowFastArch) -> None:
@@ -38,13 +57,8 @@ class TimeToChannel(nn.Module):
         self.alpha = arch.alpha
         self.extra = arch.alpha * fast_channels
 
-    def pack(self, slow: Tensor, fast: Tensor) -> Tensor:
-        batch, channels, _, height, width = fast.shape
-        frames = fast.view(batch, channels, slow.shape[2], self.alpha, height, width)
-        return match_size(frames.transpose(2, 3).flatten(1, 2), slow)
-
-    def forward(self, slow: Tensor, fast: Tensor) -> Tensor:
-        return torch.cat([slow, self.pack(slow, fast)], dim=1)
+    def forward(self, fast: Tensor) -> Tensor:
+        return fast.unflatten(2, (-1, self.alpha)).transpose(2, 3).flatten(1, 2)
 
 
 class TimeToChannelSum(TimeToChannel):
@@ -54,11 +68,11 @@ class TimeToChannelSum(TimeToChannel):
         super().__init__(fast_channels, arch)
         self.extra = 0
 
-    def forward(self, slow: Tensor, fast: Tensor) -> Tensor:
-        return slow + self.pack(slow, fast)
+    def join(self, slow: Tensor, carried: Tensor) -> Tensor:
+        return slow + match_size(carried, slow)
 
 
-class TimeSample(nn.Module):
+class TimeSample(Lateral):
     """One out of alpha Fast frames: `(B, F, T, H, W)`."""
 
     def __init__(self, fast_channels: int, arch: SlowFastArch) -> None:
@@ -66,11 +80,11 @@ class TimeSample(nn.Module):
         self.alpha = arch.alpha
         self.extra = fast_channels
 
-    def forward(self, slow: Tensor, fast: Tensor) -> Tensor:
-        return torch.cat([slow, match_size(fast[:, :, :: self.alpha], slow)], dim=1)
+    def forward(self, fast: Tensor) -> Tensor:
+        return fast[:, :, :: self.alpha]
 
 
-class TimeConv(nn.Module):
+class TimeConv(Lateral):
     """Convolution over time with stride alpha and 2F output channels, batch norm and ReLU."""
 
     def __init__(self, fast_channels: int, arch: SlowFastArch) -> None:
@@ -86,11 +100,11 @@ class TimeConv(nn.Module):
             norm=arch.lateral_norm,
         )
 
-    def forward(self, slow: Tensor, fast: Tensor) -> Tensor:
-        return torch.cat([slow, match_size(self.fuse(fast), slow)], dim=1)
+    def forward(self, fast: Tensor) -> Tensor:
+        return self.fuse(fast)
 
 
-LATERALS: dict[str, type[NoLateral | TimeToChannel | TimeSample | TimeConv]] = {
+LATERALS: dict[str, Callable[[int, SlowFastArch], Lateral]] = {
     "none": NoLateral,
     "ttoc_sum": TimeToChannelSum,
     "ttoc_cat": TimeToChannel,

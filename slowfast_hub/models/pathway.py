@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from slowfast_hub.models.blocks import Bottleneck, Stem
+from slowfast_hub.models.lateral import Lateral
 from slowfast_hub.models.nonlocal_block import NonLocal
 from slowfast_hub.spec import STAGE_BLOCKS, Arch, KernelPattern
 
@@ -16,9 +17,10 @@ STAGES = ("res2", "res3", "res4", "res5")
 
 
 class Pathway(nn.Module):
-    """Stem and four stages; `stage(i, x)` runs one.
+    """Stem and four stages; `stage(i, x)` runs one, a call runs them in turn.
 
-    `fused[i]` channels come from a lateral connection in front of stage i and widen its input.
+    `fused[i]` channels come from a lateral connection in front of stage i and widen its input. `temporal_pool`: size of
+    the max-pool over time in front of res3 (I3D and C2D: 2).
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class Pathway(nn.Module):
         fused: Sequence[int] = (0, 0, 0, 0),
         stem_strides: tuple[int, int] = (1, 1),
         stem_padding: int = 1,
+        temporal_pool: int = 1,
     ) -> None:
         super().__init__()
         self.stem = Stem(in_channels, width, kernels[0][0], time_strides=stem_strides, pool_padding=stem_padding)
+        self.temporal_pool = nn.MaxPool3d((temporal_pool, 1, 1)) if temporal_pool > 1 else nn.Identity()
         self.grad_checkpointing = False
         channels = width
         for i, name in enumerate(STAGES):
@@ -59,9 +63,24 @@ class Pathway(nn.Module):
             channels = out_channels
         self.num_features = channels
 
+    def forward(self, x: Tensor, last: int, laterals: Sequence[Lateral] = (), carried: Sequence[Tensor] = ()) -> Tensor:
+        """Clips `(B, C, T, H, W)` to the map after the first `last` stages.
+
+        carried[i]: what `laterals[i]` brings to the input of stage i.
+        """
+        return self.stages(self.stem(x), range(last), laterals, carried)
+
+    def stages(self, x: Tensor, which: range, laterals: Sequence[Lateral], carried: Sequence[Tensor]) -> Tensor:
+        """Run some of the stages on the map in front of the first, as `forward` does."""
+        for i in which:
+            x = self.stage(i, laterals[i].join(x, carried[i]) if carried else x)
+        return x
+
     def stage(self, i: int, x: Tensor) -> Tensor:
         """Run res(i+2) on `(B, C, T, H, W)`; its blocks are recomputed in the backward pass when checkpointing."""
         blocks = self.get_submodule(STAGES[i])
+        if i == 1:
+            x = self.temporal_pool(x)
         if not (self.grad_checkpointing and self.training):
             return blocks(x)
         for block in blocks.children():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from slowfast_hub.models.blocks import init_weights
 from slowfast_hub.models.classifier import Classifier, check_clips, stages_until
@@ -26,8 +26,8 @@ class ResNet3D(Classifier):
             nonlocal_at=arch.nonlocal_at,
             stem_strides=arch.stem_strides,
             stem_padding=arch.stem_padding,
+            temporal_pool=arch.temporal_pool,
         )
-        self.temporal_pool = nn.MaxPool3d((arch.temporal_pool, 1, 1))
         self.finish(arch, self.pathway.num_features)
         init_weights(self, zero_init_last=arch.zero_init_last)
 
@@ -43,7 +43,4 @@ class ResNet3D(Classifier):
         least = first * second * (self.arch.temporal_pool - 1) + 1  # strides round up, the pool rounds down
         if clips.shape[2] < least:
             raise ValueError(f"a clip needs at least {least} frames; got {clips.shape[2]}")
-        x = self.pathway.stem(clips)
-        for i in range(last):
-            x = self.pathway.stage(i, self.temporal_pool(x) if i == 1 else x)
-        return (x,)
+        return (self.pathway(clips, last),)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import cast
 
 from torch import Tensor, nn
 
 from slowfast_hub.models.blocks import init_weights
 from slowfast_hub.models.classifier import Classifier, Clips, check_clips, stages_until
 from slowfast_hub.models.fast_input import FAST_CHANNELS, FAST_INPUTS, slow_indices
-from slowfast_hub.models.lateral import LATERALS
+from slowfast_hub.models.lateral import LATERALS, Lateral
 from slowfast_hub.models.pathway import Pathway
 from slowfast_hub.spec import SlowFastArch
 
@@ -86,7 +87,9 @@ class SlowFast(Classifier):
         """
         last = stages_until(stage)
         slow, fast = self.split(clips)
-        slow, fast = self.slow.stem(slow), self.fast.stem(fast)
-        for i in range(last):
-            slow, fast = self.slow.stage(i, self.laterals[i](slow, fast)), self.fast.stage(i, fast)
-        return slow, fast
+        fast, carried = self.fast.stem(fast), []  # nothing of Slow goes to Fast, which is done first
+        laterals = cast(list[Lateral], list(self.laterals))
+        for i, lateral in enumerate(laterals[:last]):
+            carried.append(lateral(fast))
+            fast = self.fast.stage(i, fast)
+        return self.slow(slow, last, laterals, carried), fast

@@ -1,5 +1,7 @@
 """The maps of any stage: those its modules give, and nothing computed behind it."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -27,12 +29,15 @@ def pathways(model: VideoModel) -> list[torch.nn.Module]:
 @torch.inference_mode()
 def test_maps_of_a_stage_are_what_its_modules_give_in_a_whole_run(row: str):
     model, given = small(row), clips()
-    seen: dict[str, list[torch.Tensor]] = {name: [] for name in MAPS}
-    for pathway in pathways(model):
+    kept: dict[str, list[torch.Tensor]] = {name: [torch.empty(0)] * len(pathways(model)) for name in MAPS}
+    hooks = []
+    for side, pathway in enumerate(pathways(model)):
         for name in MAPS:
-            pathway.get_submodule(name).register_forward_hook(lambda m, x, out, name=name: seen[name].append(out))
+            keep = partial(kept[name].__setitem__, side)
+            hooks.append(pathway.get_submodule(name).register_forward_hook(lambda m, x, out, keep=keep: keep(out)))
     whole = model.forward_features(given)
-    kept = {name: list(maps) for name, maps in seen.items()}
+    for hook in hooks:
+        hook.remove()
     assert all(torch.equal(a, b) for a, b in zip(whole, kept["res5"], strict=True))
     for name in MAPS:
         maps = model.forward_features(given, stage=name)
