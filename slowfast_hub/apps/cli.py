@@ -19,7 +19,7 @@ import slowfast_hub
 from slowfast_hub.apps import data, weights
 from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
 from slowfast_hub.apps.features import features
-from slowfast_hub.apps.options import Device, Limit, Model, OnError, limits_of
+from slowfast_hub.apps.options import Compile, Device, Limit, Model, OnError, Precision, limits_of
 from slowfast_hub.apps.stream import stream
 from slowfast_hub.apps.timeline import timeline
 from slowfast_hub.spec import Limits, Prediction, VideoError, one_of
@@ -42,6 +42,8 @@ def classify(
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
     fps: Annotated[float | None, typer.Option(help="Rate of a folder of frames; a file knows its own.")] = None,
     device: Device = None,
+    precision: Precision = "float32",
+    compile: Compile = False,
     scaler: Annotated[str, typer.Option(help="exact, or swscale: faster, scores change a little.")] = "exact",
     on_error: OnError = "report",
     limit: Limit = None,
@@ -54,7 +56,15 @@ def classify(
         one_of("--on-error", on_error, ("raise", "skip", "report"))
         one_of("--scaler", scaler, ("exact", "swscale"))
         limits = limits_of(limit, Limits())
-        predict = Predictor(model, views=views, device=device, limits=limits, scaler=scaler)  # type: ignore[arg-type]
+        predict = Predictor(
+            model,
+            views=views,
+            device=device,
+            precision=precision,  # type: ignore[arg-type]  # the predictor checks its words
+            compile=compile,
+            limits=limits,
+            scaler=scaler,  # type: ignore[arg-type]
+        )
     if predict.note:
         err.print(predict.note, style="dim", soft_wrap=True)
     failed = 0

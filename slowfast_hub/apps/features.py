@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from slowfast_hub.apps.console import Json, asked, complain, err, print_json
 from slowfast_hub.apps.inputs import find_videos
-from slowfast_hub.apps.options import Device, Limit, OnError, limits_of
+from slowfast_hub.apps.options import Compile, Device, Limit, OnError, Precision, limits_of
 from slowfast_hub.spec import LONG, one_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
@@ -68,7 +68,9 @@ def features(
     ] = False,
     on_error: OnError = "report",
     device: Device = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows per run of the network.")] = 4,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Windows per run of the network.")] = None,
+    precision: Precision = "float32",
+    compile: Compile = False,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
@@ -94,6 +96,8 @@ def features(
             crop=crop,
             device=device,
             batch_size=batch_size,
+            precision=precision,  # type: ignore[arg-type]
+            compile=compile,
             limits=limits_of(limit, LONG),
         )
     rows: list[Row] = []

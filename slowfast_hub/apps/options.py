@@ -11,6 +11,10 @@ from slowfast_hub.spec import Limits
 
 Model = Annotated[str, typer.Option(help="A name of `slowfast-hub list --pretrained`.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: CUDA where there is one.")]
+Precision = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto: the fastest that this device has.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Build with torch.compile too: a wait of about a minute, kept if faster.")
+]
 OnError = Annotated[
     str,
     typer.Option(help="Of a video that cannot be read: report it and go on, skip it, or raise: stop. Exit code 1."),

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
-from slowfast_hub.apps.options import Device, Limit, Model, limits_of
+from slowfast_hub.apps.options import Compile, Device, Limit, Model, Precision, limits_of
 from slowfast_hub.spec import LONG, VideoError, one_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
@@ -48,7 +48,9 @@ def timeline(
     gap_s: Annotated[float, typer.Option(min=0, help="Join segments of a label with at most this between them.")] = 0.0,
     label: Annotated[list[str] | None, typer.Option(help="Segments of this label only; again for more.")] = None,
     device: Device = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips per run of the network.")] = 4,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Clips per run of the network.")] = None,
+    precision: Precision = "float32",
+    compile: Compile = False,
     limit: Limit = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: Json = False,
@@ -65,7 +67,14 @@ def timeline(
         if file is not None and file.exists() and not force:
             raise FileExistsError(f"{file} is there already; choose another name, or pass --force")
         Thresholds(enter, leave, shortest_s, gap_s, smooth_s)  # what is wrong shows before hours of work
-        predictor = Predictor(model, device=device, batch_size=batch_size, limits=limits_of(limit, LONG))
+        predictor = Predictor(
+            model,
+            device=device,
+            batch_size=batch_size,
+            precision=precision,  # type: ignore[arg-type]  # the predictor checks its words
+            compile=compile,
+            limits=limits_of(limit, LONG),
+        )
         classes_of(label, predictor.labels)
     if predictor.note:
         err.print(predictor.note, style="dim", soft_wrap=True)

@@ -39,6 +39,7 @@ from slowfast_hub.models import VideoModel
 from slowfast_hub.models.classifier import MAPS
 from slowfast_hub.predict.clips import batches_of
 from slowfast_hub.predict.network import open_network, weights_sha256
+from slowfast_hub.predict.speed import PRECISIONS, Precision, best_batch_size, prepare
 from slowfast_hub.predict.windows import Last, WindowPlan, plan_windows
 from slowfast_hub.spec import (
     CROPS,
@@ -65,7 +66,6 @@ from slowfast_hub.zoo.save import save_tensors, whole_file
 Pathways = Literal["both", "slow", "fast"]
 Progress = Callable[[int, int], None]  # windows done, windows in all
 
-BATCH_SIZE = 4  # clips per run of the network
 RATE_ROUNDING = 0.01  # frames per second: a file's rate of 30 may come out a little below
 
 
@@ -132,7 +132,8 @@ class FeatureExtractor:
     stage: "stem", "res2" .. "res5". pathway: "slow", "fast", or "both" side by side, slow first.
     pool: mean over time and space; False keeps the maps, of one pathway.
     crop: one of CROPS, or "whole" for the picture as it is after the resize.
-    device, batch_size: as in `Predictor`. limits: what a file may ask of this machine; None allows a day of decoding.
+    device, batch_size, precision, compile: as in `Predictor`.
+    limits: what a file may ask of this machine; None allows a day of decoding.
     Errors: ValueError for what does not fit together, and for a network that sees boxes, flow or the whole video.
     """
 
@@ -149,14 +150,18 @@ class FeatureExtractor:
         pool: bool = True,
         crop: str = "centre",
         device: str | torch.device | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        compile: bool = False,
         limits: Limits | None = None,
     ) -> None:
         one_of("stage", stage, MAPS)
         one_of("pathway", pathway, ("both", "slow", "fast"))
         yes_or_no("pool", pool)
         one_of("crop", crop, CROPS + WHOLE)
-        whole("batch_size", batch_size, 1)
+        if batch_size is not None:
+            whole("batch_size", batch_size, 1)
+        one_of("precision", precision, PRECISIONS)
         asked = {"window": window, "stride": stride, "last": last}
         windows = choose_windows(preset, {key: value for key, value in asked.items() if value is not None})
 
@@ -164,13 +169,14 @@ class FeatureExtractor:
             check_has_windows(called, arch)
             choose_maps(called, arch, pathway, pool)
 
-        self.name, self.model = open_network(name, device=device, check=check)
-        self.device = next(self.model.parameters()).device
+        self.name, network = open_network(name, device=device, check=check)
+        self.device = next(network.parameters()).device
+        self.model = prepare(network, precision=precision, compile=compile)
         spec = self.model.arch.clip
         self.windows = windows if preset else replace(windows, clock=spec.fps)
         self.maps = choose_maps(self.name, self.model.arch, pathway, pool)
         self.stage, self.pool, self.crop = stage, pool, crop
-        self.batch_size = batch_size
+        self.batch_size = batch_size or best_batch_size(self.device)
         self.limits = limits or LONG
         description = to_json(Description(self.name, self.model.arch))
         recipe = {
@@ -184,6 +190,7 @@ class FeatureExtractor:
             "pathway": pathway,
             "pool": pool,
             "crop": crop,
+            "precision": str(next(self.model.parameters()).dtype).removeprefix("torch."),
             "versions": {"slowfast_hub": package_version(), "torch": str(torch.__version__)},
         }
         self.recipe: dict[str, Any] = json.loads(json.dumps(recipe))  # as it comes back from a file: no tuples
@@ -236,7 +243,9 @@ def features(
     crop: str = "centre",
     fps: float | None = None,
     device: str | torch.device | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    precision: Precision = "float32",
+    compile: bool = False,
     limits: Limits | None = None,
 ) -> Features:
     """The features of the windows of one video; for many videos keep a `FeatureExtractor`, which says what all mean.
@@ -255,6 +264,8 @@ def features(
         crop=crop,
         device=device,
         batch_size=batch_size,
+        precision=precision,
+        compile=compile,
         limits=limits,
     )
     return extract(video, fps=fps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from slowfast_hub.models.blocks import Bottleneck, ConvNorm, Stem
 from slowfast_hub.models.lateral import Lateral
 from slowfast_hub.models.nonlocal_block import NonLocal
 from slowfast_hub.models.pathway import STAGES, Pathway
-from slowfast_hub.predict.onednn import FusedConv
+from slowfast_hub.predict.onednn import FusedConv, Target
 from slowfast_hub.predict.winograd import KERNEL, LEAST_CHANNELS, WinogradConv
 
 LANES = 16  # float32 numbers in the widest vector register: a convolution with 8 outputs uses half of it
@@ -32,18 +33,17 @@ def rows_of(x: Tensor) -> Tensor:
 
 def folded(source: ConvNorm) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a convolution and the batch norm behind it."""
-    norm = source.norm
-    if isinstance(norm, nn.Identity):
-        return source.conv.weight, None
-    return fuse_conv_bn_weights(
-        source.conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
+    conv, norm = source.conv, source.norm
+    if not isinstance(norm, nn.BatchNorm3d):
+        return conv.weight, None
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    return fuse_conv_bn_weights(conv.weight, None, mean, variance, norm.eps, norm.weight, norm.bias)
 
 
 class FusedConvNorm(nn.Module):
     """For a `ConvNorm` whose kernel is 1 in time or 1 in space."""
 
-    def __init__(self, source: ConvNorm, *, cpu: bool, relu: bool | None = None) -> None:
+    def __init__(self, source: ConvNorm, *, target: Target, relu: bool | None = None) -> None:
         """relu: at the end; None, as the source has it."""
         super().__init__()
         conv, (weight, bias) = source.conv, folded(source)
@@ -52,13 +52,14 @@ class FusedConvNorm(nn.Module):
         self.frames = conv.kernel_size[0]  # that one frame depends on
         axes = slice(0, 2) if self.in_time else slice(1, 3)
         weight = weight.flatten(3) if self.in_time else weight.flatten(1, 2)  # (O, C, k, 1) or (O, C, k, k)
-        saves = weight.shape[2] == KERNEL and min(weight.shape[:2]) >= LEAST_CHANNELS and weight.dtype == torch.float32
+        exact = target.cpu and target.dtype == torch.float32
+        saves = exact and weight.shape[2] == KERNEL and min(weight.shape[:2]) >= LEAST_CHANNELS
         self.conv: FusedConv | WinogradConv
-        if cpu and saves and relu and bias is not None and {*conv.stride, *conv.dilation} == {1}:
-            self.conv = WinogradConv(weight, bias)
+        if saves and relu and bias is not None and {*conv.stride, *conv.dilation} == {1}:
+            self.conv = WinogradConv(weight, bias, target)
         else:
             geometry = {"stride": conv.stride[axes], "padding": conv.padding[axes], "dilation": conv.dilation[axes]}
-            self.conv = FusedConv(weight, bias, **geometry, relu=relu, cpu=cpu)  # type: ignore[arg-type]
+            self.conv = FusedConv(weight, bias, **geometry, relu=relu, target=target)  # type: ignore[arg-type]
 
     def images(self, x: Tensor) -> Tensor:
         """`(B, C, T, H, W)` as `(N, C, H', W')`, channels last: pictures, or T by H W."""
@@ -68,10 +69,8 @@ class FusedConvNorm(nn.Module):
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """With `onto`, the sum with it, in its memory."""
-        if onto is None:
-            images = self.conv(self.images(x))
-        else:
-            images = self.conv(self.images(x), self.images(onto))
+        sums = () if onto is None else (self.images(onto),)
+        images = self.conv(self.images(x), *sums)
         rows = images.permute(0, 2, 3, 1)
         rows = rows.unflatten(2, x.shape[3:]) if self.in_time else rows.unflatten(0, (len(x), x.shape[2]))
         return rows.permute(0, 4, 1, 2, 3)
@@ -80,12 +79,12 @@ class FusedConvNorm(nn.Module):
 class FusedBottleneck(nn.Module):
     """For a `Bottleneck`. The sum is written into the shortcut: of a block without a convolution there, its input."""
 
-    def __init__(self, source: Bottleneck, *, cpu: bool) -> None:
+    def __init__(self, source: Bottleneck, *, target: Target) -> None:
         super().__init__()
-        self.a, self.b = FusedConvNorm(source.a, cpu=cpu), FusedConvNorm(source.b, cpu=cpu)
-        self.c = FusedConvNorm(source.c, cpu=cpu, relu=True)
-        plain = isinstance(source.shortcut, nn.Identity)
-        self.shortcut = source.shortcut if plain else FusedConvNorm(source.shortcut, cpu=cpu)
+        self.a, self.b = FusedConvNorm(source.a, target=target), FusedConvNorm(source.b, target=target)
+        self.c = FusedConvNorm(source.c, target=target, relu=True)
+        conv = source.shortcut if isinstance(source.shortcut, ConvNorm) else None
+        self.shortcut = nn.Identity() if conv is None else FusedConvNorm(conv, target=target)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.b(self.a(x))
@@ -98,11 +97,11 @@ class FusedStem(nn.Module):
     Two frames see k + 1 frames: the kernel of the second is that of the first, one frame later.
     """
 
-    def __init__(self, source: Stem, *, cpu: bool) -> None:
+    def __init__(self, source: Stem, *, target: Target) -> None:
         super().__init__()
         conv, (weight, bias) = source.conv1.conv, folded(source.conv1)
-        self.frames = 1 if conv.kernel_size[0] == conv.stride[0] == source.pool1.stride[0] == 1 else conv.kernel_size[0]
-        geometry = {"padding": conv.padding, "dilation": conv.dilation, "relu": True, "cpu": cpu}
+        self.frames = max(conv.kernel_size[0], conv.stride[0], source.pool1.stride[0])  # type: ignore[index]
+        geometry = {"padding": conv.padding, "dilation": conv.dilation, "relu": True, "target": target}
         self.single = FusedConv(weight, bias, stride=conv.stride, **geometry)  # type: ignore[arg-type]
         self.paired: FusedConv | None = None
         if 2 * conv.out_channels <= LANES and conv.kernel_size[0] > 1 and conv.stride[0] == 1 and bias is not None:
@@ -110,6 +109,13 @@ class FusedStem(nn.Module):
             both, stride = torch.cat([first, second]), (2, *conv.stride[1:])
             self.paired = FusedConv(both, torch.cat([bias, bias]), stride=stride, **geometry)  # type: ignore[arg-type]
         self.pool1 = source.pool1
+        self.pool2d: nn.MaxPool2d | None = None
+        (_, *size), (strides, *stride), (_, *padding) = (
+            cast(tuple[int, ...], numbers)
+            for numbers in (self.pool1.kernel_size, self.pool1.stride, self.pool1.padding)
+        )
+        if strides == 1:
+            self.pool2d = nn.MaxPool2d(tuple(size), tuple(stride), tuple(padding))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         images = rows_of(x.to(self.single.weight.dtype)).permute(0, 4, 1, 2, 3)
@@ -121,11 +127,9 @@ class FusedStem(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """pool1, picture by picture where it is 1 in time: that takes torch a fourth of the time on the CPU."""
-        if self.pool1.stride[0] > 1:
+        if self.pool2d is None:
             return self.pool1(x)
-        pictures = rows_of(x).flatten(0, 1).permute(0, 3, 1, 2)
-        size, stride, padding = self.pool1.kernel_size[1:], self.pool1.stride[1:], self.pool1.padding[1:]
-        rows = functional.max_pool2d(pictures, size, stride, padding).permute(0, 2, 3, 1)
+        rows = self.pool2d(rows_of(x).flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return rows.unflatten(0, (len(x), x.shape[2])).permute(0, 4, 1, 2, 3)
 
 
@@ -162,25 +166,22 @@ class FusedPathway(Pathway):
 
     def group_size(self, x: Tensor) -> int:
         """How many frames have maps of `GROUP_BYTES` behind res2, at a fourth of the pictures' height and width."""
-        channels = self.get_submodule(STAGES[0])[-1].c.conv.weight.shape[0]  # type: ignore[index, union-attr]
+        channels = self.get_submodule(STAGES[0])[-1].c.conv.weight.shape[0]  # type: ignore[index]
         return max(1, GROUP_BYTES // (4 * len(x) * channels * math.ceil(x.shape[3] / 4) * math.ceil(x.shape[4] / 4)))
 
 
 BRICKS = {Stem: FusedStem, Bottleneck: FusedBottleneck, ConvNorm: FusedConvNorm}
 
 
-def fuse(model: nn.Module, *, cpu: bool) -> None:
-    """Replace the bricks inside `model`, in eval mode, by those for inference.
-
-    cpu: with what pays on a CPU: the operators of oneDNN where they are, `WinogradConv`, `FusedPathway`.
-    """
+def fuse(model: nn.Module, *, target: Target) -> None:
+    """Replace the bricks inside `model`, float32 and in eval mode, by those for inference on `target`."""
     for name, child in model.named_children():
         brick = BRICKS.get(type(child))
         if brick is not None:
-            setattr(model, name, brick(child, cpu=cpu))
+            setattr(model, name, brick(child, target=target))
             continue
         if isinstance(child, NonLocal) and isinstance(child.norm, nn.BatchNorm3d):
-            child.out, child.norm = fuse_conv_bn_eval(child.out, child.norm), nn.Identity()
-        fuse(child, cpu=cpu)
-        if cpu and type(child) is Pathway:
+            child.out, child.norm = fuse_conv_bn_eval(child.out, child.norm), nn.Identity()  # type: ignore[assignment]
+        fuse(child, target=target)
+        if target.cpu and type(child) is Pathway:
             setattr(model, name, FusedPathway(child))

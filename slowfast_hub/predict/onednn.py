@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -39,10 +40,34 @@ def is_available() -> bool:
     return found == SIGNATURES
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 numbers itself (AVX512_BF16 or AMX)."""
+    names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a network is made ready for."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    compiler: bool = False  # torch.compile follows, which fuses plain operators itself
+
+    @property
+    def cpu(self) -> bool:
+        return self.device.type == "cpu"
+
+    @property
+    def fused(self) -> bool:
+        """Whether to use the operators of oneDNN."""
+        return self.cpu and not self.compiler and is_available()
+
+
 class FusedConv(nn.Module):
     """Convolution of images `(N, C, H, W)` or `(N, C, T, H, W)`, channels last, with bias and, with `relu`, ReLU.
 
-    cpu: use the operators of oneDNN, where they are; they take no gradient.
+    It takes no gradients.
     """
 
     def __init__(
@@ -54,15 +79,15 @@ class FusedConv(nn.Module):
         padding: Sequence[int],
         dilation: Sequence[int],
         relu: bool,
-        cpu: bool,
+        target: Target,
     ) -> None:
         super().__init__()
         layout = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
-        self.weight = nn.Parameter(weight.detach().contiguous(memory_format=layout), requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self.weight = nn.Parameter(weight.detach().to(target.dtype, memory_format=layout), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().to(target.dtype), requires_grad=False)
         self.geometry = list(padding), list(stride), list(dilation), 1  # as the operators take it
         self.relu = relu
-        self.fused = cpu and is_available()
+        self.fused = target.fused
         self._packed: tuple[torch.Size, Tensor] | None = None
 
     def forward(self, images: Tensor, onto: Tensor | None = None) -> Tensor:
@@ -73,9 +98,8 @@ class FusedConv(nn.Module):
         if onto is None:
             act = "relu" if self.relu else "none"
             return operators._convolution_pointwise(images, weight, self.bias, *self.geometry, act, [], "")
-        act = "relu" if self.relu else None
-        how = "add", 1.0, act, [], ""
-        return operators._convolution_pointwise_.binary(onto, images, weight, self.bias, *self.geometry, *how)
+        sum_and_act = "add", 1.0, "relu" if self.relu else None, (), ""
+        return operators._convolution_pointwise_.binary(onto, images, weight, self.bias, *self.geometry, *sum_and_act)
 
     def plain(self, images: Tensor, onto: Tensor | None) -> Tensor:
         """The same with public operators."""

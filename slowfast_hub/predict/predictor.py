@@ -21,14 +21,13 @@ from slowfast_hub.predict.aggregate import aggregate
 from slowfast_hub.predict.clips import batches_of, fitted_size
 from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.network import open_network
+from slowfast_hub.predict.speed import PRECISIONS, Precision, best_batch_size, prepare
 from slowfast_hub.predict.views import parse_views, plan_views
 from slowfast_hub.spec import WHOLE, Arch, Limits, Prediction, VideoError, ViewPlan, Views, one_of, whole
 from slowfast_hub.transforms.eval import EvalTransform
 from slowfast_hub.video.decode import FileReader
 from slowfast_hub.video.reader import Video, VideoReader, open_video
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, DEFAULT_NOTE, weights_info
-
-BATCH_SIZE = 4  # views per run of the network
 
 OnError = Literal["raise", "skip", "report"]
 Scaler = Literal["exact", "swscale"]
@@ -41,6 +40,8 @@ class Predictor:
         `"local-dir:folder"` - or a network of your own, whose `labels` name the classes; else the embedded network.
     views: `centre`, `paper`, `dense` or `(clips, crops)`.
     device: a torch device; None takes CUDA where there is one, else the CPU.
+    batch_size: views per run of the network; None takes what the device is fastest with.
+    precision, compile: see `prepare` in speed.py. `model` is the copy that it makes of the network.
     limits: what a file may ask of this machine, see `Limits`.
     scaler: "exact" resizes as the published weights were trained; "swscale" has FFmpeg resize files while it decodes
         them, which is faster and changes the scores a little (docs/performance.md).
@@ -52,19 +53,24 @@ class Predictor:
         *,
         views: Views = "centre",
         device: str | torch.device | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        compile: bool = False,
         limits: Limits | None = None,
         scaler: Scaler = "exact",
     ) -> None:
         parse_views(views)
-        whole("batch_size", batch_size, 1)
+        if batch_size is not None:
+            whole("batch_size", batch_size, 1)
+        one_of("precision", precision, PRECISIONS)
         one_of("scaler", scaler, ("exact", "swscale"))
         self.views = views
-        self.batch_size = batch_size
         self.limits = limits or Limits()
         self.scaler = scaler
-        self.name, self.model = open_network(name, device=device, check=check_answers_rgb)
-        self.device = next(self.model.parameters()).device
+        self.name, network = open_network(name, device=device, check=check_answers_rgb)
+        self.device = next(network.parameters()).device
+        self.batch_size = batch_size or best_batch_size(self.device)
+        self.model = prepare(network, precision=precision, compile=compile)
         self.note = DEFAULT_NOTE if self.name == weights_info(DEFAULT_MODEL).name else ""
         self.labels = self.model.labels or tuple(f"class {index}" for index in range(self.model.num_classes))
 
@@ -136,7 +142,7 @@ def classify(
 
 
 @torch.inference_mode()
-def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_size: int = BATCH_SIZE) -> Tensor:
+def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_size: int = 1) -> Tensor:
     """Logits of every view, `(V, num_classes)` on the CPU, in the order of the plan. The model must be in eval mode.
 
     Of dense views: of every window of every pass.

@@ -18,7 +18,7 @@ from torch import Tensor
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
 from slowfast_hub.predict.clips import batches_of
-from slowfast_hub.predict.predictor import BATCH_SIZE, Predictor
+from slowfast_hub.predict.predictor import Predictor
 from slowfast_hub.predict.resume import Header, fingerprint, identity, record
 from slowfast_hub.predict.segments import (
     Segment,
@@ -234,8 +234,7 @@ def predictor_of(
     ValueError for what a given one brings with it.
     """
     if not isinstance(name, Predictor):
-        at_once = BATCH_SIZE if batch_size is None else batch_size
-        return Predictor(name, device=device, batch_size=at_once, limits=limits or LONG)
+        return Predictor(name, device=device, batch_size=batch_size, limits=limits or LONG)
     for option, value in {"device": device, "batch_size": batch_size, "limits": limits}.items():
         if value is not None:
             raise ValueError(f"{option} belongs to the Predictor that was passed; build that with {option}={value!r}")

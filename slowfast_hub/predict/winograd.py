@@ -1,84 +1,94 @@
 """Convolutions of kernel 3 with half of the multiplications: F(4, 3) of Winograd 1980 along one axis.
 
-Four neighbouring outputs are polynomial products: values of input and kernel at six points are multiplied, and the outputs
-interpolated from them (Lavin and Gray, arXiv:1509.09308). Along one axis the two linear maps are small matrices that mix
-whole rows, so each is one matrix product; what they cost grows with the channels, what they save with their square.
+Four neighbouring outputs are coefficients of a product of polynomials: input and kernel are evaluated at six points,
+multiplied there, and the outputs interpolated (Lavin and Gray, arXiv:1509.09308). Along one axis both maps are small
+matrices that mix whole rows, a matrix product each. Their cost grows with the channels, what they save with the square.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_hub.predict.onednn import FusedConv
+from slowfast_hub.predict.onednn import FusedConv, Target
 
 KERNEL = 3
 OUTPUTS = 4  # of one tile
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0)  # and infinity: small whole numbers keep the rounding small
 TERMS = len(POINTS) + 1
-ONE = POINTS.index(1.0)  # the value at 1 counts once in every output
+ONE = POINTS.index(1.0)  # the product at 1 counts once in every output
 LEAST_CHANNELS = 128  # of input and output; below, the maps cost more than they save (docs/performance.md)
 
 
-def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`outputs (4, 6)`, `kernel (6, 3)` and `inputs (6, 6)`: y = outputs @ ((kernel @ g) * (inputs @ d)), float64.
+def polynomial(roots: list[float]) -> list[float]:
+    """Coefficients of the product of all (x - root), the lowest power first."""
+    made = [1.0]
+    for root in roots:
+        made = [up - root * same for up, same in zip([0.0, *made], [*made, 0.0])]
+    return made
 
-    Evaluation of the kernel's polynomial at the points, Lagrange's basis for the inputs (Toom and Cook, transposed).
+
+def matrices() -> tuple[Tensor, Tensor, Tensor]:
+    """`outputs (4, 6)`, `kernel (6, 3)`, `inputs (6, 6)`, float64: y = outputs @ ((kernel @ g) * (inputs @ d)).
+
+    For y[i] = sum over k of d[i + k] g[k], six inputs d and three weights g.
     """
-    points, finite = np.array(POINTS), len(POINTS)
-    others = [np.delete(points, i) for i in range(finite)]
-    outputs, kernel, inputs = np.zeros((OUTPUTS, TERMS)), np.zeros((TERMS, KERNEL)), np.zeros((TERMS, TERMS))
-    outputs[:, :finite] = np.vander(points, OUTPUTS, increasing=True).T
-    outputs[-1, -1] = 1
-    scale = np.array([np.prod(points[i] - rest) for i, rest in enumerate(others)])
-    kernel[:finite] = np.vander(points, KERNEL, increasing=True) / scale[:, None]
-    kernel[-1, -1] = 1
-    for i, rest in enumerate(others):
-        inputs[i, :finite] = np.poly(rest)[::-1]
-    inputs[-1] = np.poly(points)[::-1]
+    outputs, kernel, inputs = (torch.zeros(*size, dtype=torch.float64) for size in ((4, 6), (6, 3), (6, 6)))
+    for term, point in enumerate(POINTS):
+        others = [other for other in POINTS if other != point]
+        scale = math.prod(point - other for other in others)
+        outputs[:, term] = torch.tensor([point**power for power in range(OUTPUTS)])
+        kernel[term] = torch.tensor([point**power / scale for power in range(KERNEL)])
+        inputs[term, : len(POINTS)] = torch.tensor(polynomial(others))
+    outputs[-1, -1] = kernel[-1, -1] = 1
+    inputs[-1] = torch.tensor(polynomial(list(POINTS)))
     return outputs, kernel, inputs
 
 
 @lru_cache(maxsize=64)
 def maps(length: int) -> tuple[Tensor, Tensor]:
-    """Of a whole axis, padded by one on both sides: `to_terms (6 n, length)` and `to_outputs (length, 6 n)`, n tiles."""
+    """Of an axis padded by one on both sides, in n tiles: `to_terms (6 n, length)` and `to_outputs (length, 6 n)`."""
     outputs, _, inputs = matrices()
-    tiles = -(-length // OUTPUTS)
-    to_terms, to_outputs = np.zeros((TERMS, tiles, TERMS + tiles * OUTPUTS)), np.zeros((tiles, OUTPUTS, TERMS, tiles))
+    tiles = math.ceil(length / OUTPUTS)
+    to_terms, to_outputs = torch.zeros(TERMS, tiles, TERMS + tiles * OUTPUTS), torch.zeros(tiles, OUTPUTS, TERMS, tiles)
     for tile in range(tiles):
         begin = tile * OUTPUTS  # of the padded axis
         to_terms[:, tile, begin : begin + TERMS] = inputs
         to_outputs[tile, :, :, tile] = outputs
-    to_terms = to_terms[:, :, 1 : 1 + length].reshape(TERMS * tiles, length)
-    to_outputs = to_outputs.reshape(tiles * OUTPUTS, TERMS * tiles)[:length]
-    return tuple(torch.from_numpy(np.ascontiguousarray(m, np.float32)) for m in (to_terms, to_outputs))  # type: ignore
-
-
-@torch.compiler.assume_constant_result
-def constant_maps(length: int) -> tuple[Tensor, Tensor]:
-    return maps(length)
+    return to_terms[:, :, 1 : 1 + length].flatten(0, 1), to_outputs.flatten(2).flatten(0, 1)[:length]
 
 
 class WinogradConv(nn.Module):
-    """Kernel `(3, k)` on images `(N, C, L, P)`, channels last: stride 1, padded to keep the size, then bias and ReLU."""
+    """Kernel `(3, k)` on images `(N, C, L, P)`, channels last, padded to keep the size; bias and ReLU after it."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, target: Target) -> None:
         """weight: `(O, C, 3, k)`, k odd."""
         super().__init__()
-        kernel = torch.from_numpy(matrices()[1])
-        weights = torch.einsum("gk,oikp->goip", kernel, weight.double()).unsqueeze(3).to(weight.dtype)
-        geometry = {"stride": (1, 1), "padding": (0, weight.shape[3] // 2), "dilation": (1, 1)}
+        weights = torch.einsum("gk,oikp->goip", matrices()[1].to(weight.device), weight.double()).unsqueeze(3)
+        padding = 0, weight.shape[3] // 2
         self.terms = nn.ModuleList(
-            FusedConv(one, bias if term == ONE else None, **geometry, relu=False, cpu=True)  # type: ignore[arg-type]
+            FusedConv(
+                one.to(weight.dtype),
+                bias if term == ONE else None,
+                stride=(1, 1),
+                padding=padding,
+                dilation=(1, 1),
+                relu=False,
+                target=target,
+            )
             for term, one in enumerate(weights)
         )
+        self._maps: tuple[int, Tensor, Tensor] | None = None  # of the last length, at hand for torch.compile
 
     def forward(self, images: Tensor) -> Tensor:
         rows = images.permute(0, 2, 3, 1)  # (N, L, P, C)
-        to_terms, to_outputs = constant_maps(rows.shape[1])
+        kept = self._maps  # read and written at once: threads may share a network
+        if kept is None or kept[0] != rows.shape[1]:
+            kept = self._maps = rows.shape[1], *maps(rows.shape[1])
+        _, to_terms, to_outputs = kept
         values = (to_terms @ rows.flatten(2)).view(len(rows), TERMS, -1, *rows.shape[2:])
         products = [conv(values[:, term].permute(0, 3, 1, 2)) for term, conv in enumerate(self.terms)]
         stacked = torch.stack([product.permute(0, 2, 3, 1) for product in products], dim=1)  # (N, 6, n, P, O)

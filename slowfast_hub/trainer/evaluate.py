@@ -11,6 +11,7 @@ from torch import Tensor
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
 from slowfast_hub.predict.predictor import run_views
+from slowfast_hub.predict.speed import prepare
 from slowfast_hub.predict.views import plan_views
 from slowfast_hub.spec import Views
 from slowfast_hub.trainer.data import Sample
@@ -43,9 +44,9 @@ def evaluate(model: VideoModel, samples: Sequence[Sample], *, views: Views) -> E
     """Run every video through `views` (centre, paper, (clips, crops)). The model must be in eval mode."""
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() before evaluation")
-    probs = []
+    ready, probs = prepare(model), []
     for sample in samples:
         reader = open_video(sample.video, fps=sample.fps)
         plan = plan_views(reader.info, model.arch, views)
-        probs.append(aggregate(run_views(model, reader, plan), model.arch.activation))
+        probs.append(aggregate(run_views(ready, reader, plan), model.arch.activation))
     return Evaluation(torch.stack(probs), torch.tensor([sample.label for sample in samples]))
