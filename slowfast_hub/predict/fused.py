@@ -100,22 +100,19 @@ class FusedStem(nn.Module):
     def __init__(self, source: Stem, *, target: Target) -> None:
         super().__init__()
         conv, (weight, bias) = source.conv1.conv, folded(source.conv1)
-        self.frames = max(conv.kernel_size[0], conv.stride[0], source.pool1.stride[0])  # type: ignore[index]
         geometry = {"padding": conv.padding, "dilation": conv.dilation, "relu": True, "target": target}
         self.single = FusedConv(weight, bias, stride=conv.stride, **geometry)  # type: ignore[arg-type]
         self.paired: FusedConv | None = None
         if 2 * conv.out_channels <= LANES and conv.kernel_size[0] > 1 and conv.stride[0] == 1 and bias is not None:
             first, second = functional.pad(weight, (0, 0, 0, 0, 0, 1)), functional.pad(weight, (0, 0, 0, 0, 1, 0))
             both, stride = torch.cat([first, second]), (2, *conv.stride[1:])
-            self.paired = FusedConv(both, torch.cat([bias, bias]), stride=stride, **geometry)  # type: ignore[arg-type]
+            biases = torch.cat([bias, bias])
+            self.paired = FusedConv(both, biases, stride=stride, **geometry)  # type: ignore[arg-type]
         self.pool1 = source.pool1
-        self.pool2d: nn.MaxPool2d | None = None
-        (_, *size), (strides, *stride), (_, *padding) = (
-            cast(tuple[int, ...], numbers)
-            for numbers in (self.pool1.kernel_size, self.pool1.stride, self.pool1.padding)
-        )
-        if strides == 1:
-            self.pool2d = nn.MaxPool2d(tuple(size), tuple(stride), tuple(padding))  # type: ignore[arg-type]
+        strides, padding = (cast(tuple[int, int, int], pair) for pair in (self.pool1.stride, self.pool1.padding))
+        # Of pictures, where it is 1 in time: 3 x 3, halving them (paper, Table 1).
+        self.pool2d = nn.MaxPool2d(3, 2, padding[1]) if strides[0] == 1 else None
+        self.frames = max(conv.kernel_size[0], conv.stride[0], strides[0])  # that one frame depends on
 
     def forward(self, x: Tensor) -> Tensor:
         images = rows_of(x.to(self.single.weight.dtype)).permute(0, 4, 1, 2, 3)

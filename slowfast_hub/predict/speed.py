@@ -104,8 +104,8 @@ def best_batch_size(device: torch.device) -> int:
 def prepare(model: VideoModel, *, precision: Precision = "float32", compile: bool = False) -> VideoModel:
     """A copy of `model` for inference on the device it is on, with the same methods.
 
-    It takes no gradients, and later changes of `model` are not seen. Clips and logits are float32, maps as the precision
-    has them.
+    It takes no gradients, and later changes of `model` are not seen. Clips and logits are float32, maps as the
+    precision has them.
     precision: see `choose_dtype`. "auto" warns and stays with float32 where a reduced precision fails the comparison;
         asked for by name, that is a RuntimeError.
     compile: build with torch.compile too, which takes about a minute, less when it finds its own cache
