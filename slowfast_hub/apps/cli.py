@@ -17,6 +17,7 @@ from rich.text import Text
 
 import slowfast_hub
 from slowfast_hub.apps import data, weights
+from slowfast_hub.apps.bench import bench
 from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
 from slowfast_hub.apps.features import features
 from slowfast_hub.apps.options import Compile, Device, Limit, Model, OnError, Precision, limits_of
@@ -29,6 +30,7 @@ from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, ove
 app = typer.Typer(help="SlowFast video networks: name in, model or answer out.", no_args_is_help=True)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
+app.command()(bench)
 app.command()(features)
 app.command()(stream)
 app.command()(timeline)
@@ -239,6 +241,7 @@ def diagnosis() -> dict[str, object]:
     import torch
     from huggingface_hub import constants
 
+    from slowfast_hub.predict.speed import known_bad
     from slowfast_hub.zoo.fetch import cache_dir, cached
 
     devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -250,6 +253,7 @@ def diagnosis() -> dict[str, object]:
         "packages": {name: installed(name) for name in PACKAGES},
         "devices": devices,
         "threads": torch.get_num_threads(),
+        "known-bad kernels": known_bad(),
         "codecs": {codec: codec in av.codecs_available for codec in CODECS},
         "torch.hub cache": torch.hub.get_dir(),
         "Hugging Face cache": constants.HF_HUB_CACHE,

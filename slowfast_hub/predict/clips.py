@@ -74,10 +74,26 @@ def batches(clips: Iterable[Tensor], size: int, device: torch.device) -> Iterato
         together[count].copy_(pixels)
         count += 1
         if count == size:
-            yield together.permute(0, 4, 1, 2, 3).to(device)
+            yield upload(together, device).permute(0, 4, 1, 2, 3)
             count = 0
     if count:
-        yield together[:count].permute(0, 4, 1, 2, 3).to(device)
+        yield upload(together[:count], device).permute(0, 4, 1, 2, 3)
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """On a GPU from a copy in pinned memory, so that nobody waits for what the GPU is still doing."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+def fetched(results: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The results on the CPU, float32, each once the next is under way: a GPU computes while frames are decoded."""
+    waiting: Tensor | None = None
+    for result in results:
+        if waiting is not None:
+            yield waiting.cpu()
+        waiting = result.float()
+    if waiting is not None:
+        yield waiting.cpu()
 
 
 def batch(clips: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.models.classifier import MAPS
-from slowfast_hub.predict.clips import batches_of
+from slowfast_hub.predict.clips import batches_of, fetched
 from slowfast_hub.predict.network import open_network, weights_sha256
 from slowfast_hub.predict.speed import PRECISIONS, Precision, best_batch_size, prepare
 from slowfast_hub.predict.windows import Last, WindowPlan, plan_windows
@@ -218,15 +218,14 @@ class FeatureExtractor:
         """Features of the clips `indices (N, T)` in their order, `batch_size` at a time: (B, D) or (B, C, T, H, W)."""
         transform = EvalTransform(self.model.arch.clip)
         clips = batches_of(reader, transform, indices, (self.crop,), size=self.batch_size, device=self.device)
-        yield from map(self.run, clips)
+        yield from fetched(map(self.run, clips))
 
     @torch.inference_mode()
     def run(self, clips: Tensor) -> Tensor:
-        """Clips (B, 3, T, S, S) to their features, float32 on the CPU."""
+        """Clips (B, 3, T, S, S) to their features."""
         maps = self.model.forward_features(clips, self.stage)
         chosen = [maps[side] for side in self.maps]
-        values = self.model.forward_head(chosen, pre_logits=True) if self.pool else chosen[0]
-        return values.float().cpu()
+        return self.model.forward_head(chosen, pre_logits=True) if self.pool else chosen[0]
 
 
 def features(

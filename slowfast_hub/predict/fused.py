@@ -131,7 +131,7 @@ class FusedStem(nn.Module):
 
 
 class FusedPathway(Pathway):
-    """For a `Pathway` on the CPU: frames go through its first stages a few at a time, up to the first kernel in time."""
+    """For a `Pathway` on the CPU: frames go through its first stages a few at a time, up to a kernel in time."""
 
     def __init__(self, source: Pathway) -> None:
         """source: with its bricks replaced, which become this one's."""

@@ -37,7 +37,15 @@ def open_network(
         check(called, override(called, find_arch(weights.arch), arch_changes(weights)))
         model = create_model(called, pretrained=True)
     check(called, model.arch)
-    return called, model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return called, model.eval().to(here(device))
+
+
+def here(device: str | torch.device | None) -> torch.device:
+    """A device of this machine; None takes CUDA where there is one. RuntimeError for CUDA where there is none."""
+    found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(f"device {str(found)!r} was asked for, and torch {torch.__version__} finds no CUDA device")
+    return found
 
 
 def weights_sha256(name: str) -> str | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.aggregate import aggregate
-from slowfast_hub.predict.clips import batches_of, fitted_size
+from slowfast_hub.predict.clips import batches_of, fetched, fitted_size
 from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.network import open_network
 from slowfast_hub.predict.speed import PRECISIONS, Precision, best_batch_size, prepare
@@ -153,4 +153,4 @@ def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_s
     run = partial(dense_logits, model) if dense else model
     size = 1 if dense else batch_size
     batches = batches_of(reader, transform, plan.indices, plan.crops, size=size, device=device)
-    return torch.cat([run(batch).float().cpu() for batch in batches])
+    return torch.cat([*fetched(map(run, batches))])

@@ -109,7 +109,8 @@ def prepare(model: VideoModel, *, precision: Precision = "float32", compile: boo
     precision: see `choose_dtype`. "auto" warns and stays with float32 where a reduced precision fails the comparison;
         asked for by name, that is a RuntimeError.
     compile: build with torch.compile too, which takes about a minute, less when it finds its own cache
-        (TORCHINDUCTOR_CACHE_DIR); what it built is used if it is faster. What was done is said on stderr.
+        (TORCHINDUCTOR_CACHE_DIR); what it built is used if it is faster. What was done is said on stderr. Batches of
+        more than one clip are built when the first one comes.
     """
     yes_or_no("compile", compile)
     device = next(model.parameters()).device
@@ -165,7 +166,8 @@ def difference(ready: VideoModel, exact: VideoModel) -> float:
     """How far the maps of res5 lie apart on noise, as a share of the largest value; NaN if there are any."""
     clips = noise(exact)
     pairs = zip(ready.forward_features(clips), exact.forward_features(clips))
-    return max(float((a.float() - b).abs().max() / b.abs().max()) for a, b in pairs)
+    apart = [(a.float() - b).abs().max() / b.abs().max().clamp(min=1e-12) for a, b in pairs]
+    return float(torch.stack(apart).max())  # Python's max would pass over a NaN
 
 
 def compiled(model: VideoModel, target: Target) -> VideoModel:
@@ -178,7 +180,8 @@ def compiled(model: VideoModel, target: Target) -> VideoModel:
     def forward_features(clips: Any, stage: str = "res5") -> tuple[Tensor, ...]:
         # Only a frozen graph has its weights in the order of oneDNN; torch.compile(options=) does not reach that far.
         with torch._inductor.config.patch(freezing=target.cpu), torch.no_grad():
-            return build(clips, stage)
+            maps = build(clips, stage)
+        return maps if target.cpu else tuple(m.clone() for m in maps)  # a graph's own are overwritten by the next run
 
     ready.forward_features = forward_features  # type: ignore[method-assign, assignment]
     return ready

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import slowfast_hub
 from slowfast_hub.apps.cli import app
+from slowfast_hub.predict import speed
 from slowfast_hub.zoo.convert.rename import LAYOUTS
 from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, list_models
@@ -114,6 +115,15 @@ def test_doctor_names_versions_codecs_and_places():
     assert report["packages"]["torch"] != "not installed"
     assert report["codecs"]["h264"] is True
     assert slowfast_hub.__version__ in report["slowfast_hub"]
+
+
+def test_doctor_names_the_known_bad_kernels_of_this_installation(monkeypatch):
+    there = speed.BadKernel("Conv3d", "wrong numbers", "https://example.org/1", True, lambda: True)
+    elsewhere = speed.BadKernel("MatMul", "slow", "https://example.org/2", False, lambda: False)
+    monkeypatch.setattr(speed, "KNOWN_BAD", (there, elsewhere))
+    named = "Conv3d: wrong numbers (https://example.org/1)"
+    assert json.loads(run("doctor", "--json").stdout)["known-bad kernels"] == [named]
+    assert named in run("doctor").stdout
 
 
 def test_python_m_is_the_command():
