@@ -66,9 +66,10 @@ class Classifier(nn.Module):
         """A new head for `num_classes`; 0 makes the network give pooled features `(B, num_features)`."""
         self.arch, self.labels = replace(self.arch, num_classes=num_classes), ()
         like = next(self.parameters())
+        dtype = next(self.head.parameters(), like).dtype  # float32 in a network prepared for half precision
         with torch.device(like.device):
             self.head.reset(num_classes)
-        self.head.to(like.device, like.dtype)
+        self.head.to(like.device, dtype)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass: less memory, about a third more time.

@@ -86,12 +86,15 @@ def upload(values: Tensor, device: torch.device) -> Tensor:
 
 
 def fetched(results: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The results on the CPU, float32, each once the next is under way: a GPU computes while frames are decoded."""
+    """The results on the CPU, float32. A GPU's each once the next is under way: it computes while frames are decoded."""
     waiting: Tensor | None = None
     for result in results:
         if waiting is not None:
             yield waiting.cpu()
         waiting = result.float()
+        if waiting.device.type == "cpu":
+            yield waiting
+            waiting = None
     if waiting is not None:
         yield waiting.cpu()
 

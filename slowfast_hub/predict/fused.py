@@ -164,7 +164,8 @@ class FusedPathway(Pathway):
     def group_size(self, x: Tensor) -> int:
         """How many frames have maps of `GROUP_BYTES` behind res2, at a fourth of the pictures' height and width."""
         channels = self.get_submodule(STAGES[0])[-1].c.conv.weight.shape[0]  # type: ignore[index]
-        return max(1, GROUP_BYTES // (4 * len(x) * channels * math.ceil(x.shape[3] / 4) * math.ceil(x.shape[4] / 4)))
+        places = math.ceil(x.shape[3] / 4) * math.ceil(x.shape[4] / 4)
+        return max(1, GROUP_BYTES // (4 * max(1, len(x)) * channels * places))
 
 
 BRICKS = {Stem: FusedStem, Bottleneck: FusedBottleneck, ConvNorm: FusedConvNorm}

@@ -11,6 +11,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,9 @@ class FusedConv(nn.Module):
         self.relu = relu
         self.fused = target.fused
         self._packed: tuple[torch.Size, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}  # what oneDNN orders cannot be copied
 
     def forward(self, images: Tensor, onto: Tensor | None = None) -> Tensor:
         """The result; with `onto`, the sum with it, written into its memory."""

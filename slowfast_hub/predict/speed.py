@@ -135,16 +135,20 @@ def built(model: VideoModel, target: Target) -> VideoModel:
     """A copy of `model` with its bricks replaced. The head stays in float32."""
     ready = copy.deepcopy(model).eval().float().requires_grad_(False)
     fuse(ready, target=target)
+    if not all(parameter.isfinite().all() for parameter in ready.parameters()):
+        raise ValueError("the weights hold NaN or infinity")  # which oneDNN's ReLU would hide: it makes 0 of NaN
     if target.dtype != torch.float32:
         for name, child in ready.named_children():
             if name != "head":
                 child.to(target.dtype)
-        ready.head.register_forward_pre_hook(maps_to_float)
+        ready.head.register_forward_pre_hook(maps_to_head)
     return ready
 
 
-def maps_to_float(head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return ([m.float() for m in arguments[0]], *arguments[1:])
+def maps_to_head(head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Maps in the numbers of the head, float32 unless it was replaced."""
+    dtype = next((parameter.dtype for parameter in head.parameters()), torch.float32)
+    return ([m.to(dtype) for m in arguments[0]], *arguments[1:])
 
 
 def noise(model: VideoModel) -> Any:

@@ -8,7 +8,7 @@ matrices that mix whole rows, a matrix product each. Their cost grows with the c
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -36,15 +36,16 @@ def matrices() -> tuple[Tensor, Tensor, Tensor]:
 
     For y[i] = sum over k of d[i + k] g[k], six inputs d and three weights g.
     """
+    float64 = partial(torch.tensor, dtype=torch.float64)
     outputs, kernel, inputs = (torch.zeros(*size, dtype=torch.float64) for size in ((4, 6), (6, 3), (6, 6)))
     for term, point in enumerate(POINTS):
         others = [other for other in POINTS if other != point]
         scale = math.prod(point - other for other in others)
-        outputs[:, term] = torch.tensor([point**power for power in range(OUTPUTS)])
-        kernel[term] = torch.tensor([point**power / scale for power in range(KERNEL)])
-        inputs[term, : len(POINTS)] = torch.tensor(polynomial(others))
+        outputs[:, term] = float64([point**power for power in range(OUTPUTS)])
+        kernel[term] = float64([point**power / scale for power in range(KERNEL)])
+        inputs[term, : len(POINTS)] = float64(polynomial(others))
     outputs[-1, -1] = kernel[-1, -1] = 1
-    inputs[-1] = torch.tensor(polynomial(list(POINTS)))
+    inputs[-1] = float64(polynomial(list(POINTS)))
     return outputs, kernel, inputs
 
 
@@ -68,22 +69,21 @@ class WinogradConv(nn.Module):
         """weight: `(O, C, 3, k)`, k odd."""
         super().__init__()
         weights = torch.einsum("gk,oikp->goip", matrices()[1].to(weight.device), weight.double()).unsqueeze(3)
-        padding = 0, weight.shape[3] // 2
+
+        def conv(kernel: Tensor, bias: Tensor | None, *, relu: bool) -> FusedConv:
+            padding = [size // 2 for size in kernel.shape[2:]]
+            return FusedConv(kernel, bias, stride=(1, 1), padding=padding, dilation=(1, 1), relu=relu, target=target)
+
         self.terms = nn.ModuleList(
-            FusedConv(
-                one.to(weight.dtype),
-                bias if term == ONE else None,
-                stride=(1, 1),
-                padding=padding,
-                dilation=(1, 1),
-                relu=False,
-                target=target,
-            )
-            for term, one in enumerate(weights)
+            conv(kernel.to(weight.dtype), bias if term == ONE else None, relu=False)
+            for term, kernel in enumerate(weights)
         )
+        self.direct = conv(weight, bias, relu=True)  # for axes of one or two places, where nothing is saved
         self._maps: tuple[int, Tensor, Tensor] | None = None  # of the last length, at hand for torch.compile
 
     def forward(self, images: Tensor) -> Tensor:
+        if TERMS * math.ceil(images.shape[2] / OUTPUTS) >= KERNEL * images.shape[2]:
+            return self.direct(images)
         rows = images.permute(0, 2, 3, 1)  # (N, L, P, C)
         kept = self._maps  # read and written at once: threads may share a network
         if kept is None or kept[0] != rows.shape[1]:
