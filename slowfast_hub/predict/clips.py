@@ -86,7 +86,7 @@ def upload(values: Tensor, device: torch.device) -> Tensor:
 
 
 def fetched(results: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The results on the CPU, float32. A GPU's each once the next is under way: it computes while frames are decoded."""
+    """The results on the CPU, float32. Those of a GPU once the next is under way: it computes while frames are decoded."""
     waiting: Tensor | None = None
     for result in results:
         if waiting is not None:
