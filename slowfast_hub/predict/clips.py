@@ -86,7 +86,7 @@ def upload(values: Tensor, device: torch.device) -> Tensor:
 
 
 def fetched(results: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The results on the CPU, float32. Those of a GPU once the next is under way: it computes while frames are decoded."""
+    """The results on the CPU, float32; of a GPU each once the next is under way, so that decoding goes on meanwhile."""
     waiting: Tensor | None = None
     for result in results:
         if waiting is not None:
