@@ -26,6 +26,7 @@ from video import THEIRS, pictures
 from slowfast_hub import create_model
 from slowfast_hub.models import VideoModel
 from slowfast_hub.models.count import count
+from slowfast_hub.predict.onednn import has_bfloat16
 from slowfast_hub.predict.speed import prepare
 from slowfast_hub.zoo.convert import to_pytorchvideo
 
@@ -154,8 +155,9 @@ def networks(arguments: argparse.Namespace) -> None:
                     works |= runtimes(model, clips, Path(folder))
             if arguments.compile:
                 works["slowfast_hub, compile=True"] = partial(prepare(model, compile=True), clips)
-            works["pytorchvideo 0.1.5, autocast to bfloat16"] = autocast
-            works["slowfast_hub, bfloat16"] = partial(prepare(model, precision="bfloat16"), clips)
+            if device == "cuda" or has_bfloat16():
+                works["pytorchvideo 0.1.5, autocast to bfloat16"] = autocast
+                works["slowfast_hub, bfloat16"] = partial(prepare(model, precision="bfloat16"), clips)
             apart = {
                 key: float((work().float() - reference).abs().max() / reference.std()) for key, work in works.items()
             }

@@ -157,7 +157,7 @@ def is_done(job: Job, recipe: Row, *, overwrite: bool) -> bool:
     except ValueError as error:
         differs = str(error)
     else:
-        there = record["recipe"]
+        there = {"precision": "float32", **record["recipe"]}  # older files do not say what there was one of
         names = [name for name in recipe if name != "versions" and there.get(name) != recipe[name]]
         if job.source.is_file() and record["video"].get("bytes") not in (None, job.source.stat().st_size):
             names.append("the size of the video")

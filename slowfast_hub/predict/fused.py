@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
-from slowfast_hub.models.blocks import Bottleneck, ConvNorm, Stem
+from slowfast_hub.models.blocks import Bottleneck, ConvNorm, FactorConv3d, Stem
 from slowfast_hub.models.lateral import Lateral
 from slowfast_hub.models.nonlocal_block import NonLocal
 from slowfast_hub.models.pathway import STAGES, Pathway
@@ -34,7 +34,7 @@ def rows_of(x: Tensor) -> Tensor:
 def folded(source: ConvNorm) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a convolution and the batch norm behind it."""
     conv, norm = source.conv, source.norm
-    if not isinstance(norm, nn.BatchNorm3d):
+    if isinstance(norm, nn.Identity):
         return conv.weight, None
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     return fuse_conv_bn_weights(conv.weight, None, mean, variance, norm.eps, norm.weight, norm.bias)
@@ -140,12 +140,13 @@ class FusedPathway(Pathway):
         self.grad_checkpointing, self.num_features = False, source.num_features
         for name in STAGES:
             self.add_module(name, source.get_submodule(name))
-        self.alone = 0  # how many of stem, res2 .. res5 see single frames
-        for name in ("stem", *STAGES):
-            parts = [*self.get_submodule(name).modules()]
-            if name == "res3" and not isinstance(self.temporal_pool, nn.Identity):
-                break
-            if any(getattr(part, "frames", 1) > 1 or isinstance(part, NonLocal) for part in parts):
+        self.alone = int(isinstance(self.stem, FusedStem) and self.stem.frames == 1)  # of stem, res2 .. see one frame
+        for name in STAGES if self.alone else ():
+            blocks = [*self.get_submodule(name).children()]
+            convs = [part for block in blocks for part in block.modules() if isinstance(part, FusedConvNorm)]
+            pooled = name == "res3" and not isinstance(self.temporal_pool, nn.Identity)
+            known = all(isinstance(block, FusedBottleneck) for block in blocks)
+            if pooled or not known or any(conv.frames > 1 for conv in convs):
                 break
             self.alone += 1
 
@@ -163,9 +164,30 @@ class FusedPathway(Pathway):
 
     def group_size(self, x: Tensor) -> int:
         """How many frames have maps of `GROUP_BYTES` behind res2, at a fourth of the pictures' height and width."""
-        channels = self.get_submodule(STAGES[0])[-1].c.conv.weight.shape[0]  # type: ignore[index]
+        channels = 4 * cast(FusedStem, self.stem).single.weight.shape[0]
         places = math.ceil(x.shape[3] / 4) * math.ceil(x.shape[4] / 4)
         return max(1, GROUP_BYTES // (4 * max(1, len(x)) * channels * places))
+
+
+def fits(source: nn.Module) -> bool:
+    """Whether a brick is as `models/` builds it; one that somebody has changed stays as it is."""
+    if any(part._forward_hooks or part._forward_pre_hooks for part in source.modules()):
+        return False
+    if type(source) is ConvNorm:
+        conv, norm = source.conv, source.norm
+        same = tuple(size // 2 * step for size, step in zip(conv.kernel_size, conv.dilation)) == conv.padding
+        plain = type(conv) is FactorConv3d and conv.bias is None and conv.groups == 1 and conv.padding_mode == "zeros"
+        folds = type(norm) in (nn.BatchNorm3d, nn.SyncBatchNorm) and norm.running_mean is not None and norm.affine
+        return same and plain and (folds or type(norm) is nn.Identity) and type(source.act) in (nn.ReLU, nn.Identity)
+    if type(source) is Bottleneck:
+        ends = source.c, source.shortcut
+        alike = all(type(end) is nn.Identity or (fits(end) and type(end.act) is nn.Identity) for end in ends)
+        return alike and all(map(fits, (source.a, source.b, source.c))) and type(source.act) is nn.ReLU
+    if type(source) is Stem:
+        pool, conv1 = source.pool1, source.conv1
+        pools = type(pool) is nn.MaxPool3d and pool.kernel_size == (1, 3, 3) and pool.stride[1:] == (2, 2)  # type: ignore
+        return pools and fits(conv1) and type(conv1.act) is nn.ReLU
+    return False
 
 
 BRICKS = {Stem: FusedStem, Bottleneck: FusedBottleneck, ConvNorm: FusedConvNorm}
@@ -175,7 +197,7 @@ def fuse(model: nn.Module, *, target: Target) -> None:
     """Replace the bricks inside `model`, float32 and in eval mode, by those for inference on `target`."""
     for name, child in model.named_children():
         brick = BRICKS.get(type(child))
-        if brick is not None:
+        if brick is not None and fits(child):
             setattr(model, name, brick(child, target=target))
             continue
         if isinstance(child, NonLocal) and isinstance(child.norm, nn.BatchNorm3d):

@@ -91,6 +91,14 @@ class FusedConv(nn.Module):
         self.fused = target.fused
         self._packed: tuple[torch.Size, Tensor] | None = None
 
+    def _apply(self, *arguments: Any, **options: Any) -> Any:
+        self._packed = None  # of other weights: .to() and its kind end here, and load_state_dict below
+        return super()._apply(*arguments, **options)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._packed = None
+        super()._load_from_state_dict(*arguments)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}  # what oneDNN orders cannot be copied
 

@@ -142,7 +142,7 @@ def classify(
 
 
 @torch.inference_mode()
-def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_size: int = 1) -> Tensor:
+def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_size: int | None = None) -> Tensor:
     """Logits of every view, `(V, num_classes)` on the CPU, in the order of the plan. The model must be in eval mode.
 
     Of dense views: of every window of every pass.
@@ -151,6 +151,6 @@ def run_views(model: VideoModel, reader: VideoReader, plan: ViewPlan, *, batch_s
     transform = EvalTransform(model.arch.clip)
     dense = plan.crops == WHOLE
     run = partial(dense_logits, model) if dense else model
-    size = 1 if dense else batch_size
+    size = 1 if dense else batch_size or best_batch_size(device)
     batches = batches_of(reader, transform, plan.indices, plan.crops, size=size, device=device)
     return torch.cat([*fetched(map(run, batches))])

@@ -1,8 +1,9 @@
 """A network made ready for inference on its device: the same answers, sooner.
 
 `prepare` copies a network and replaces its bricks (fused.py). In float32 the answers are the same to rounding. A
-reduced precision is used only after its maps were compared with those of float32 on this machine, as kernels have been
-silently wrong: `KNOWN_BAD` lists those that matter here.
+reduced precision, and what torch.compile builds, is used only after its maps were compared on this machine, as kernels
+have been silently wrong: `KNOWN_BAD` lists those that matter here. A NaN in a clip may get lost on the CPU, as the ReLU
+of oneDNN makes 0 of it; weights with one are refused.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class BadKernel:
     kernel: str
     effect: str
     issue: str
-    wrong: bool  # or slow
+    refused: bool  # wrong where these networks come: that precision is not offered
     here: Callable[[], bool]  # whether this installation has it
 
 
@@ -91,6 +92,9 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if device.type == "cpu" and has_bfloat16() else torch.float32
     if precision == "bfloat16" and device.type == "cpu" and not has_bfloat16():
         raise ValueError("this processor has no bfloat16 (AVX512_BF16 or AMX): precision='float32' is faster here")
+    if precision == "bfloat16" and device.type == "cuda":
+        for bad in (bad for bad in KNOWN_BAD if bad.refused and bad.here()):
+            raise ValueError(f"{bad.kernel}: {bad.effect} ({bad.issue}); take float16 or float32")
     if precision == "float16" and device.type == "cpu":
         raise ValueError("float16 is for GPUs: on the CPU take precision='float32' or 'bfloat16'")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
@@ -154,10 +158,12 @@ def maps_to_head(head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]
 def noise(model: VideoModel) -> Any:
     """A clip of the network's own size, of noise; two for a network that sees flow."""
     arch, like = model.arch, next(model.parameters())
-    draws = torch.Generator().manual_seed(0)
+    draws = torch.Generator("cpu").manual_seed(0)
 
     def clip(channels: int, frames: int) -> Tensor:
-        values = torch.randn(1, frames, arch.clip.crop, arch.clip.crop, channels, generator=draws)
+        values = torch.randn(
+            1, frames, arch.clip.crop, arch.clip.crop, channels, generator=draws, device="cpu", dtype=torch.float32
+        )
         return values.to(like.device).permute(0, 4, 1, 2, 3)
 
     if getattr(arch, "fast_input", "rgb") == "flow":
@@ -204,7 +210,8 @@ def faster(eager: VideoModel, built: VideoModel) -> VideoModel:
             maps = one.forward_features(clips)
             float(maps[0].flatten()[0])  # waits for a GPU
         seconds.append(time.perf_counter() - begin)
-    kept = "compiled" if seconds[1] < seconds[0] else "not compiled"
+    agrees = difference(built, eager) <= TOLERANCE
+    kept = "compiled" if agrees and seconds[1] < seconds[0] else "not compiled"
     times = f"{seconds[1] * 1e3:.1f} ms a clip, {seconds[0] * 1e3:.1f} ms without"
     sys.stderr.write(f"torch.compile took {wait:.0f} s: {times}; used: {kept}\n")
     return built if kept == "compiled" else eager

@@ -36,8 +36,9 @@ def matrices() -> tuple[Tensor, Tensor, Tensor]:
 
     For y[i] = sum over k of d[i + k] g[k], six inputs d and three weights g.
     """
-    float64 = partial(torch.tensor, dtype=torch.float64)
-    outputs, kernel, inputs = (torch.zeros(*size, dtype=torch.float64) for size in ((4, 6), (6, 3), (6, 6)))
+    float64 = partial(torch.tensor, dtype=torch.float64, device="cpu")
+    zeros = partial(torch.zeros, dtype=torch.float64, device="cpu")
+    outputs, kernel, inputs = zeros(OUTPUTS, TERMS), zeros(TERMS, KERNEL), zeros(TERMS, TERMS)
     for term, point in enumerate(POINTS):
         others = [other for other in POINTS if other != point]
         scale = math.prod(point - other for other in others)
@@ -50,11 +51,13 @@ def matrices() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for all, whatever the mode is now
 def maps(length: int) -> tuple[Tensor, Tensor]:
     """Of an axis padded by one on both sides, in n tiles: `to_terms (6 n, length)` and `to_outputs (length, 6 n)`."""
     outputs, _, inputs = matrices()
     tiles = math.ceil(length / OUTPUTS)
-    to_terms, to_outputs = torch.zeros(TERMS, tiles, TERMS + tiles * OUTPUTS), torch.zeros(tiles, OUTPUTS, TERMS, tiles)
+    zeros = partial(torch.zeros, dtype=torch.float32, device="cpu")  # kept for all, whatever the defaults are now
+    to_terms, to_outputs = zeros(TERMS, tiles, TERMS + tiles * OUTPUTS), zeros(tiles, OUTPUTS, TERMS, tiles)
     for tile in range(tiles):
         begin = tile * OUTPUTS  # of the padded axis
         to_terms[:, tile, begin : begin + TERMS] = inputs
@@ -89,8 +92,9 @@ class WinogradConv(nn.Module):
         if kept is None or kept[0] != rows.shape[1]:
             kept = self._maps = rows.shape[1], *maps(rows.shape[1])
         _, to_terms, to_outputs = kept
-        values = (to_terms @ rows.flatten(2)).view(len(rows), TERMS, -1, *rows.shape[2:])
+        values = to_terms @ rows.flatten(2)
+        values = values.unflatten(1, (TERMS, len(to_terms) // TERMS)).unflatten(3, rows.shape[2:])
         products = [conv(values[:, term].permute(0, 3, 1, 2)) for term, conv in enumerate(self.terms)]
         stacked = torch.stack([product.permute(0, 2, 3, 1) for product in products], dim=1)  # (N, 6, n, P, O)
         outputs = (to_outputs @ stacked.flatten(1, 2).flatten(2)).relu_()
-        return outputs.view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
+        return outputs.unflatten(2, stacked.shape[3:]).permute(0, 3, 1, 2)

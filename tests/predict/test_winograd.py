@@ -83,3 +83,16 @@ def test_256_channels_lose_little_of_the_largest_value_in_float32(width: int):
     """Measured 2e-6 to 4e-6; the convolution itself loses 3e-7."""
     conv, images, expected = layer_and_expected((1, 256, 9, 7), 256, width)
     assert (conv(images) - expected).abs().max() < 4e-5 * expected.max()
+
+
+def test_the_maps_do_not_depend_on_the_default_type():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert {one.dtype for one in maps(23)} == {torch.float32}
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_no_images_have_no_outputs():
+    conv = WinogradConv(torch.ones(8, 8, 3, 1), torch.zeros(8), Target(torch.device("cpu")))
+    assert conv(torch.zeros(0, 8, 5, 4).contiguous(memory_format=torch.channels_last)).shape == (0, 8, 5, 4)
