@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast_hub import ClipSpec, EvalTransform, sample_clip
+from slowfast_hub.predict.bench import processor
 
 # Printed by every measured process: seconds, and peak MB above the time after the imports.
 MEASURE = """
@@ -101,7 +102,5 @@ class RandomClips(Dataset[Tensor]):
 
 def machine() -> str:
     """Date, processor, threads and versions, for the head of a table."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown processor")
     threads = f"{torch.get_num_threads()} threads"
-    return f"{date.today()}, {processor}, {threads}, torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{date.today()}, {processor()}, {threads}, torch {torch.__version__}, Python {platform.python_version()}"
