@@ -26,7 +26,7 @@ from slowfast_hub.predict.clips import batch, batches_of
 from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.network import here
 from slowfast_hub.predict.predictor import check_answers_rgb, run_views
-from slowfast_hub.predict.speed import Precision, best_batch_size, choose_dtype, noise, prepare
+from slowfast_hub.predict.speed import Precision, best_batch_size, choose_dtype, name_of, noise, prepare
 from slowfast_hub.predict.views import parse_views, plan_views
 from slowfast_hub.spec import WHOLE, Arch, ViewPlan, whole
 from slowfast_hub.transforms.eval import EvalTransform
@@ -240,7 +240,3 @@ def processor() -> str:
     lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.processor() or platform.machine()
-
-
-def name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -39,7 +39,7 @@ from slowfast_hub.models import VideoModel
 from slowfast_hub.models.classifier import MAPS
 from slowfast_hub.predict.clips import batches_of, fetched
 from slowfast_hub.predict.network import open_network, weights_sha256
-from slowfast_hub.predict.speed import PRECISIONS, Precision, best_batch_size, prepare
+from slowfast_hub.predict.speed import PRECISIONS, Precision, best_batch_size, name_of, prepare
 from slowfast_hub.predict.windows import Last, WindowPlan, plan_windows
 from slowfast_hub.spec import (
     CROPS,
@@ -190,7 +190,7 @@ class FeatureExtractor:
             "pathway": pathway,
             "pool": pool,
             "crop": crop,
-            "precision": str(next(self.model.parameters()).dtype).removeprefix("torch."),
+            "precision": name_of(next(self.model.parameters()).dtype),
             "versions": {"slowfast_hub": package_version(), "torch": str(torch.__version__)},
         }
         self.recipe: dict[str, Any] = json.loads(json.dumps(recipe))  # as it comes back from a file: no tuples

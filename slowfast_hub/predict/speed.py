@@ -100,6 +100,11 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """As `precision` has it: "float32"."""
+    return str(dtype).removeprefix("torch.")
+
+
 def best_batch_size(device: torch.device) -> int:
     """Clips per run: on the CPU one at a time stays in its cache, and more take no less time each."""
     return 1 if device.type == "cpu" else 8
@@ -125,7 +130,7 @@ def prepare(model: VideoModel, *, precision: Precision = "float32", compile: boo
         apart = difference(ready, exact)
         if not apart <= TOLERANCE:
             message = (
-                f"{str(target.dtype).removeprefix('torch.')} differs from float32 by {apart:.3f} of the largest value, "
+                f"{name_of(target.dtype)} differs from float32 by {apart:.3f} of the largest value, "
                 f"more than {TOLERANCE}: a wrong kernel, see `slowfast-hub doctor`"
             )
             if precision != "auto":
