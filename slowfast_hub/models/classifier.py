@@ -71,11 +71,16 @@ class Classifier(nn.Module):
             self.head.reset(num_classes)
         self.head.to(like.device, dtype)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute blocks in the backward pass: less memory, about a third more time.
+    def group_matcher(self, coarse: bool = False) -> dict[str, str | list[tuple[str, tuple[int, ...] | None]]]:
+        """Regular expressions of parameter names, by which timm groups layers: stems, then res2 to res5, then the head.
 
-        Batch-norm statistics are then updated twice a step with the same values: their momentum is a little higher.
+        A lateral connection is in the group of the map that it joins. There is one grouping, fine and coarse.
         """
+        joins: list[tuple[str, tuple[int, ...] | None]] = [(rf"^laterals\.{i}\.", (i + 1,)) for i in range(1, 4)]
+        return {"stem": r"^(?:\w+\.)?stem\.|^laterals\.0\.", "blocks": [(r"^(?:\w+\.)?res(\d)\.", None), *joins]}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in the backward pass: less memory, about a third more time, the same gradients."""
         for module in self.modules():
             if isinstance(module, Pathway):
                 module.grad_checkpointing = enable

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from slowfast_hub.models.blocks import Bottleneck, Stem
@@ -84,5 +87,24 @@ class Pathway(nn.Module):
         if not (self.grad_checkpointing and self.training):
             return blocks(x)
         for block in blocks.children():
-            x = checkpoint(block, x, use_reentrant=False)
+            x = checkpoint(block, x, use_reentrant=False, context_fn=partial(twice, block))
         return x
+
+
+def twice(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds a block when it runs, and when it runs again in the backward pass."""
+    return nullcontext(), counted_once(block)
+
+
+@contextmanager
+def counted_once(block: nn.Module) -> Iterator[None]:
+    """Running statistics of batch norm stay as the first run left them."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum

@@ -108,8 +108,11 @@ def as_clip(pictures: Sequence[Tensor]) -> Tensor:
 
 def normalise(clip: Tensor, spec: ClipSpec) -> Tensor:
     """(3, T, H, W) float 0..255 to the mean and spread that `spec` names, in place."""
+    clip.div_(255)
+    if len({*spec.mean}) == len({*spec.std}) == 1:  # one number for all colours is a fast loop
+        return clip.sub_(spec.mean[0]).div_(spec.std[0])
     mean, std = (clip.new_tensor(value).view(3, 1, 1, 1) for value in (spec.mean, spec.std))
-    return clip.div_(255).sub_(mean).div_(std)
+    return clip.sub_(mean).div_(std)
 
 
 def check_frames(frames: Tensor) -> None:

@@ -24,21 +24,29 @@ def resize(clip: Tensor, size: tuple[int, int], *, antialias: bool = False) -> T
     return flat.reshape(*clip.shape[:-2], *size)
 
 
+WHOLE_SIDE = slice(None)
+
+
 class Bilinear:
     """Pictures (H, W, 3) uint8, one after the other, to float32 (h, w, 3): the numbers of `resize` without antialias.
 
     On one thread, and of the rows alone that count. `resize` is for what is in memory: while FFmpeg decodes on all
     cores, the threads of torch wait for them at every step (docs/performance.md). Each answer overwrites the last one.
+
+    down, right: of which rows and columns of the resized picture the answer consists; the others cost nothing.
     """
 
-    def __init__(self, before: tuple[int, int], after: tuple[int, int]) -> None:
-        (height, width), (rows, columns) = before, after
-        self._after = after
-        self._rows, self._down = taps(height, rows)
-        at, right = taps(width, columns)
+    def __init__(
+        self, before: tuple[int, int], after: tuple[int, int], *, down: slice = WHOLE_SIDE, right: slice = WHOLE_SIDE
+    ) -> None:
+        height, width = before
+        self._rows, self._down = taps(height, after[0], down)
+        at, share = taps(width, after[1], right)
+        rows, columns = len(self._down), len(share)
+        self._after = rows, columns
         # Of three colours side by side.
         self._columns = [(side[:, None] * 3 + np.arange(3)).ravel() for side in at]
-        self._right = right.repeat(3)
+        self._right = share.repeat(3)
         self._floats = [np.empty((rows, 3 * width), np.float32) for _ in range(2)]
         self._answers = [np.empty((rows, 3 * columns), np.float32) for _ in range(2)]
 
@@ -55,10 +63,10 @@ class Bilinear:
         return left.reshape(*self._after, 3)
 
 
-def taps(length: int, size: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """The two places of `length` that each of `size` lies between, and how far: torch's rule, in its float32."""
+def taps(length: int, size: int, part: slice) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """The two places of `length` that each of a part of `size` lies between, and how far: torch's rule, in float32."""
     scale = np.float64(np.float32(length) / np.float32(size))  # rounded there and at the end, as torch does
-    places = np.maximum(scale * (np.arange(size) + 0.5) - 0.5, 0).astype(np.float32)
+    places = np.maximum(scale * (np.arange(size)[part] + 0.5) - 0.5, 0).astype(np.float32)
     before = np.minimum(places.astype(np.int64), length - 1)
     return (before, np.minimum(before + 1, length - 1)), places - before.astype(np.float32)
 

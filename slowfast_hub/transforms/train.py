@@ -1,19 +1,36 @@
 """Frames to a training clip: random size, place, side and light (paper, section 4: scale jitter, random crop, flip).
 
-All draws come from one generator, so a seed gives the same clip again. Only the light is not the paper's.
+All draws come from one generator, so a seed gives the same clip again, and all frames of a clip share them. Light,
+colour, RandAugment (Cubuk et al. 2020) and erasing (Zhong et al. 2020) are not the paper's; torchvision does the last
+three.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from slowfast_hub.spec import ClipSpec
 from slowfast_hub.transforms.eval import check_frames, normalise
-from slowfast_hub.transforms.geometry import flip, resize
+from slowfast_hub.transforms.geometry import Bilinear, resize
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance decided for one clip."""
+
+    size: tuple[int, int]  # height and width that its pictures are resized to
+    down: int  # px from the top of the resized picture to that of the crop; below 0: the crop begins above it
+    right: int
+    flip: bool
+    contrast: float
+    brightness: float
+    seed: int  # of what torchvision draws
 
 
 @dataclass(frozen=True)
@@ -21,38 +38,117 @@ class TrainTransform:
     """`(T, H, W, 3)` uint8 frames to a clip `(3, T, crop, crop)`, augmented alike in all its frames.
 
     jitter: px, range of the size the resized side is drawn from: the short side for spec.fit "cover", the long one for
-    "contain". The picture is then cut or padded to `crop` at a random place.
+    "contain". The picture is then cut or padded to `crop` at a random place. jitter_inverse: evenly in 1 / px.
+    crop: px; None for that of the spec.
     aspect: largest relative change of width against height. flip: probability of left for right.
     light: largest relative change of contrast, and in units of the full range of brightness.
+    color: strength of torchvision's ColorJitter (brightness, contrast and saturation; hue at a quarter of it).
+    rand_augment: magnitude of two operations of torchvision's RandAugment, 0 to 30. erase: probability of an erased
+    box.
     """
 
     spec: ClipSpec
     jitter: tuple[int, int]
+    crop: int | None = None
+    jitter_inverse: bool = False
     aspect: float = 0.0
     flip: float = 0.5
     light: float = 0.0
+    color: float = 0.0
+    rand_augment: int = 0
+    erase: float = 0.0
 
     def __call__(self, frames: Tensor, *, generator: torch.Generator) -> Tensor:
+        check_frames(frames)
+        return self.apply(frames, self.draw(frames.shape[1], frames.shape[2], generator=generator))
+
+    @property
+    def side(self) -> int:
+        """Height and width of the clips, px."""
+        return self.crop or self.spec.crop
+
+    def draw(self, height: int, width: int, *, generator: torch.Generator) -> Draw:
+        """What happens to a clip whose pictures have this size."""
+
         def uniform(low: float, high: float) -> float:
             return low + (high - low) * float(torch.rand((), generator=generator))
 
-        check_frames(frames)
-        clip = normalise(frames.permute(3, 0, 1, 2).float(), self.spec)
-        height, width = clip.shape[2:]
         side = min(height, width) if self.spec.fit == "cover" else max(height, width)
-        scale, stretch = uniform(*self.jitter) / side, 1 + uniform(-self.aspect, self.aspect)
+        low, high = self.jitter
+        drawn = 1 / uniform(1 / high, 1 / low) if self.jitter_inverse else uniform(low, high)
+        scale, stretch = drawn / side, 1 + uniform(-self.aspect, self.aspect)
         size = (max(1, round(height * scale)), max(1, round(width * scale * stretch)))
-        clip = resize(clip, size, antialias=self.spec.antialias)
-        clip = place(clip, self.spec.crop, down=uniform(0, 1), right=uniform(0, 1))
-        if uniform(0, 1) < self.flip:
-            clip = flip(clip)
+        down, right = (-round(uniform(0, 1) * (self.side - length)) for length in size)
+        flip = uniform(0, 1) < self.flip
         contrast, brightness = 1 + uniform(-self.light, self.light), uniform(-self.light, self.light)
-        clip = clip * contrast + brightness / self.spec.std[0]
+        seed = int(torch.randint(2**31, (), generator=generator))
+        return Draw(size, down, right, flip, contrast, brightness, seed)
+
+    def apply(self, pictures: Iterable[Tensor], draw: Draw) -> Tensor:
+        """Pictures `(H, W, 3)` uint8, one after the other, to the clip `(3, T, crop, crop)` float32.
+
+        Each is resized as it comes, and only where the crop lies. The colours of a pixel lie side by side.
+        """
+        pixels = torch.stack([*self.cut(pictures, draw)])  # (T, h, w, 3), 0..255
+        if self.color or self.rand_augment:
+            pixels = self.recoloured(pixels, draw)
+        clip = normalise(pixels.permute(3, 0, 1, 2), self.spec)
+        if self.light:
+            clip.mul_(draw.contrast).add_(draw.brightness / self.spec.std[0])
+        clip = padded(clip, self.side, draw)
+        return self.erased(clip, draw) if self.erase else clip
+
+    def cut(self, pictures: Iterable[Tensor], draw: Draw) -> Iterable[Tensor]:
+        """The part of each resized picture that lies in the crop, mirrored or not: (h, w, 3) float32."""
+        down, right = (
+            slice(max(0, start), max(0, start) + min(self.side, length))
+            for start, length in zip((draw.down, draw.right), draw.size)
+        )
+        fit: Bilinear | None = None
+        for picture in pictures:
+            before = (picture.shape[0], picture.shape[1])
+            if self.spec.antialias:
+                small = resize(picture.permute(2, 0, 1).float(), draw.size, antialias=True)
+                rows = small[:, down, right].permute(1, 2, 0).numpy()
+            elif before == draw.size:
+                rows = picture.numpy()[down, right].astype(np.float32)
+            else:
+                fit = fit or Bilinear(before, draw.size, down=down, right=right)
+                rows = fit(picture.numpy())
+            yield torch.from_numpy(np.ascontiguousarray(rows[:, ::-1]) if draw.flip else rows.copy())
+
+    def recoloured(self, pixels: Tensor, draw: Draw) -> Tensor:
+        """(T, h, w, 3) float 0..255 after ColorJitter and RandAugment, rounded to whole numbers."""
+        from torchvision.transforms import v2
+
+        steps: list[torch.nn.Module] = []
+        if self.color:
+            steps.append(v2.ColorJitter(self.color, self.color, self.color, min(0.5, self.color / 4)))
+        if self.rand_augment:
+            steps.append(v2.RandAugment(2, self.rand_augment))
+        frames = pixels.round_().to(torch.uint8).permute(0, 3, 1, 2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(draw.seed)
+            for step in steps:
+                frames = step(frames)
+        return frames.permute(0, 2, 3, 1).float()
+
+    def erased(self, clip: Tensor, draw: Draw) -> Tensor:
+        """The clip, with a box of mean colour in all its frames or without."""
+        from torchvision.transforms import v2
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(draw.seed + 1)
+            return v2.RandomErasing(p=self.erase)(clip.transpose(0, 1)).transpose(0, 1)
+
+
+def padded(clip: Tensor, side: int, draw: Draw) -> Tensor:
+    """What lies in the crop, `(3, T, h, w)`, on `(3, T, side, side)` of zeros."""
+    height, width = clip.shape[2:]
+    if (height, width) == (side, side):
         return clip
-
-
-def place(clip: Tensor, crop: int, *, down: float, right: float) -> Tensor:
-    """Cut or pad `(3, T, H, W)` to `(3, T, crop, crop)`; `down` and `right` in 0..1 say where."""
-    top, left = round(down * (crop - clip.shape[2])), round(right * (crop - clip.shape[3]))
-    bottom, far = crop - clip.shape[2] - top, crop - clip.shape[3] - left
-    return functional.pad(clip, (left, far, top, bottom))  # a negative width cuts
+    top, left = max(0, -draw.down), max(0, -draw.right)
+    if draw.flip:
+        left = side - width - left
+    rows = clip.permute(1, 2, 3, 0)
+    return functional.pad(rows, (0, 0, left, side - width - left, top, side - height - top)).permute(3, 0, 1, 2)

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from slowfast_hub.spec import Limits, VideoError, VideoInfo, one_of
 from slowfast_hub.video.container import IMAGE_SUFFIXES, Encoded, Meter, opened, reason
 from slowfast_hub.video.decode import FileReader, ascending
 from slowfast_hub.video.picture import Painter, displayed_size
+from slowfast_hub.video.sampling import TIME_ROUNDING_S
 from slowfast_hub.video.track import DEFAULT_FPS, check_duration
 
 Video = Encoded | np.ndarray | Tensor
@@ -109,6 +111,43 @@ class ArrayReader:
         for number in ascending(indices, self.info):
             frame = self._frames[number]
             yield torch.tensor(frame) if isinstance(frame, np.ndarray) else frame.cpu()
+
+
+class PartReader:
+    """A part of another video, as a video of its own; see `part_of`."""
+
+    def __init__(self, reader: VideoReader, first: int, last: int) -> None:
+        self.backend = reader.backend
+        self._reader, self._first = reader, first
+        info, part = reader.info, slice(first, last + 1)
+        self.info = replace(
+            info,
+            frames=last + 1 - first,
+            start_s=info.time_s(first),
+            times_s=None if info.times_s is None else info.times_s[part],
+            strays_s=None if info.strays_s is None else info.strays_s[part],
+        )
+
+    def stream(self, indices: Sequence[int]) -> Iterator[Tensor]:
+        """See `VideoReader.stream`."""
+        return self._reader.stream([self._first + number for number in ascending(indices, self.info)])
+
+
+def part_of(reader: VideoReader, start_s: float, end_s: float) -> VideoReader:
+    """The frames that begin at or after `start_s` and before `end_s`, in seconds of the file, as a video of its own.
+
+    VideoError where there are none. Its frames are numbered from 0 and keep their times.
+    """
+    info = reader.info
+    times_s = info.times_s if info.strays_s is None else info.strays_s
+    if times_s is None:
+        times_s = info.start_s + torch.arange(info.frames, dtype=torch.float64) / info.fps
+    # A start that was written down rounded, as 0.033 for 1 / 30, means the frame there.
+    inside = ((times_s > start_s - TIME_ROUNDING_S) & (times_s < end_s - TIME_ROUNDING_S)).nonzero()
+    if not len(inside):
+        times = f"{info.time_s(0):.3f} s to {info.end_s(info.frames - 1):.3f} s"
+        raise VideoError(info.source, f"no frame from {start_s:g} s to {end_s:g} s; it goes from {times}")
+    return PartReader(reader, int(inside[0]), int(inside[-1]))
 
 
 class FolderReader:

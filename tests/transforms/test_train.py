@@ -1,10 +1,14 @@
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slowfast_hub.spec import ClipSpec
-from slowfast_hub.transforms.eval import EvalTransform
-from slowfast_hub.transforms.train import TrainTransform, place
+from slowfast_hub.transforms.eval import EvalTransform, normalise
+from slowfast_hub.transforms.geometry import resize
+from slowfast_hub.transforms.train import Draw, TrainTransform
 
 FRAMES = torch.randint(0, 256, (4, 30, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -42,7 +46,54 @@ def test_any_draw_gives_a_square_of_the_crop(seed, fit, low):
     assert clip.isfinite().all()
 
 
-def test_place_cuts_what_is_too_large_and_pads_what_is_too_small():
-    row = torch.arange(1.0, 7.0).view(1, 1, 1, 6)
-    assert place(row, 4, down=0.0, right=0.0)[0, 0, :, :].tolist() == [[1, 2, 3, 4], [0] * 4, [0] * 4, [0] * 4]
-    assert place(row, 4, down=1.0, right=1.0)[0, 0, 3].tolist() == [3, 4, 5, 6]
+def drawn(transform: TrainTransform, **changes) -> Draw:
+    return replace(transform.draw(4, 6, generator=seeded(0)), size=(1, 6), contrast=1.0, brightness=0.0, **changes)
+
+
+def test_a_crop_cuts_what_is_too_large_and_pads_what_is_too_small():
+    spec = ClipSpec(frames=1, crop=4, short_side=4, mean=(0, 0, 0), std=(1 / 255,) * 3)
+    transform = TrainTransform(spec, (4, 4))
+    row = torch.arange(1, 7, dtype=torch.uint8).view(1, 1, 6, 1).expand(1, 1, 6, 3)
+    first = transform.apply(row, drawn(transform, down=0, right=0, flip=False))
+    assert first[0, 0].round().tolist() == [[1, 2, 3, 4], [0] * 4, [0] * 4, [0] * 4]
+    last = transform.apply(row, drawn(transform, down=-3, right=2, flip=False))
+    assert last[0, 0].round().tolist() == [[0] * 4, [0] * 4, [0] * 4, [3, 4, 5, 6]]
+    mirrored = transform.apply(row, drawn(transform, down=-3, right=2, flip=True))
+    assert mirrored[0, 0, 3].round().tolist() == [6, 5, 4, 3]
+
+
+@given(st.integers(0, 1000), st.booleans())
+def test_a_crop_is_that_of_the_whole_resized_picture(seed, antialias):
+    spec = ClipSpec(frames=4, short_side=24, crop=20, antialias=antialias)
+    transform = TrainTransform(spec, (20, 50), aspect=0.3)
+    draw = transform.draw(30, 40, generator=seeded(seed))
+    whole = normalise(resize(FRAMES.permute(3, 0, 1, 2).float(), draw.size, antialias=antialias), spec)
+    down, right = max(0, draw.down), max(0, draw.right)
+    part = whole[:, :, down : down + 20, right : right + 20]
+    part = part.flip(3) if draw.flip else part
+    clip = transform.apply(FRAMES, draw)
+    assert torch.allclose(clip.abs().sum(), part.abs().sum(), rtol=1e-4)
+    if part.shape[2:] == (20, 20):
+        assert torch.allclose(clip, part, atol=1e-5)
+
+
+def test_half_of_the_inverse_scales_are_below_the_harmonic_mean():
+    transform = TrainTransform(ClipSpec(), (100, 300), jitter_inverse=True)
+    generator = seeded(0)
+    sides = [transform.draw(1000, 1000, generator=generator).size[0] for _ in range(2000)]
+    assert min(sides) >= 100
+    assert max(sides) <= 300
+    assert 0.45 < sum(side < 150 for side in sides) / 2000 < 0.55  # 2 / (1 / 100 + 1 / 300)
+
+
+@pytest.mark.parametrize("augmented", [{"color": 0.5}, {"rand_augment": 15}, {"erase": 1.0}])
+def test_every_frame_is_augmented_alike_and_a_seed_gives_it_again(augmented):
+    still = FRAMES[:1].expand(4, -1, -1, -1)
+    transform = TrainTransform(ClipSpec(frames=4, short_side=24, crop=24), (24, 36), **augmented)
+    plain = TrainTransform(ClipSpec(frames=4, short_side=24, crop=24), (24, 36))
+    before = torch.get_rng_state()
+    clip = transform(still, generator=seeded(3))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(clip[:, 0], clip[:, t]) for t in range(4))
+    assert torch.equal(clip, transform(still, generator=seeded(3)))
+    assert not torch.equal(clip, plain(still, generator=seeded(3)))

@@ -15,7 +15,8 @@ import torch
 from protocol import RUNS, line, read_actions, split
 from torch.nn import functional
 
-from slowfast_hub.trainer.data import Sample, hold_in_memory
+from slowfast_hub.trainer.clips import hold
+from slowfast_hub.trainer.samples import Sample
 from slowfast_hub.transforms.geometry import contain
 
 SIDE = 32  # px of the pictures that are compared
@@ -52,18 +53,18 @@ def nearest(train: torch.Tensor, labels: np.ndarray, test: torch.Tensor) -> np.n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    samples = hold_in_memory(read_actions(parser.parse_args().data))
+    samples = [hold(sample, 10_000) for sample in read_actions(parser.parse_args().data)]
     train, test, _ = split(samples, RUNS[0])
     print("| 1-nearest neighbour, fixed split | right | accuracy | 95 % interval |\n|---|---|---|---|")
     for name, describe in BASELINES.items():
         for title, part in (("ten single actions", range(10)), ("six interactions", range(10, 16))):
-            known, asked = ([s for s in side if s.label in part] for side in (train, test))
+            known, asked = ([s for s in side if s.labels[0] in part] for side in (train, test))
             answers = nearest(
                 torch.stack([describe(s) for s in known]),
-                np.array([s.label for s in known]),
+                np.array([s.labels[0] for s in known]),
                 torch.stack([describe(s) for s in asked]),
             )
-            right = int((answers == np.array([s.label for s in asked])).sum())
+            right = int((answers == np.array([s.labels[0] for s in asked])).sum())
             print(line(f"{name}, {title}", right, len(asked)))
 
 

@@ -22,10 +22,12 @@ import torch
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.spec import FAST_KERNELS, ResNet3DArch
-from slowfast_hub.trainer.data import Sample, hold_in_memory, read_folder
-from slowfast_hub.trainer.evaluate import Evaluation, evaluate
+from slowfast_hub.trainer.clips import hold
+from slowfast_hub.trainer.evaluate import evaluate
+from slowfast_hub.trainer.journal import append_line
 from slowfast_hub.trainer.recipe import Recipe, read_recipe
-from slowfast_hub.trainer.train import append_line, train
+from slowfast_hub.trainer.samples import LabelledVideos, Sample
+from slowfast_hub.trainer.train import train
 from slowfast_hub.video.reader import Video
 from slowfast_hub.zoo.describe import Description, to_header
 from slowfast_hub.zoo.manifest import read_labels
@@ -88,10 +90,12 @@ def sequence(path: Path) -> str:
 
 def read_actions(root: Path) -> list[Sample]:
     """The clips of both sets with the union of their classes as labels: the ten of the first, then the six."""
-    single, single_classes = read_folder(root / "weizmann", group=person)
-    pairs, _ = read_folder(root / "ut_interaction", group=sequence)
-    pairs = [replace(sample, label=sample.label + len(single_classes)) for sample in pairs]
-    return single + pairs
+    folders = [folder for name in ("weizmann", "ut_interaction") for folder in sorted((root / name).iterdir())]
+    return [
+        Sample(path, (label,), person(path) if folder.parent.name == "weizmann" else sequence(path))
+        for label, folder in enumerate(folder for folder in folders if folder.is_dir())
+        for path in sorted(folder.iterdir())
+    ]
 
 
 def split(samples: list[Sample], run: Run) -> tuple[list[Sample], list[Sample], int]:
@@ -102,8 +106,8 @@ def split(samples: list[Sample], run: Run) -> tuple[list[Sample], list[Sample], 
         return parts[0], parts[1], 16
     prefix = {"ut1": "set1_", "ut2": "set2_"}.get(run.protocol)
     part = [s for s in samples if (s.group.startswith(prefix) if prefix else s.group in PEOPLE)]
-    first = min(s.label for s in part)
-    part = [replace(s, label=s.label - first) for s in part]
+    first = min(s.labels[0] for s in part)
+    part = [replace(s, labels=(s.labels[0] - first,)) for s in part]
     return (
         [s for s in part if s.group != run.held_out],
         [s for s in part if s.group == run.held_out],
@@ -120,14 +124,19 @@ def pretrain(variant: str, epochs: float | None) -> None:
     sys.path.insert(0, str(HERE))
     from render import render_set
 
-    recipe = read_recipe(HERE / "pretrain.toml", model=VARIANTS[variant])
+    recipe = read_recipe(HERE / "pretrain.toml", {"model": VARIANTS[variant]})
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
     clips, labels = render_set(RENDERED, 0, height=72, width=72, frames=44)
-    samples = [Sample(clip, int(label), fps=15.0) for clip, label in zip(clips, labels)]
+    samples = [Sample(clip, (int(label),), fps=15.0) for clip, label in zip(clips, labels)]
     log = RUNS_FOLDER / f"rendered_{variant}_{recipe.epochs:g}.jsonl"
     RUNS_FOLDER.mkdir(exist_ok=True)
-    model = train(recipe, samples, num_classes=16, log=lambda line: append_line(log, dict(line)))
+    model = train(recipe, labelled(samples, 16), log=lambda record: append_line(log, record))
     save_run(model, pretrained_path(variant, recipe.epochs), VARIANTS[variant])
+
+
+def labelled(samples: list[Sample], num_classes: int) -> LabelledVideos:
+    """Training videos alone, their classes by number."""
+    return LabelledVideos(tuple(map(str, range(num_classes))), tuple(samples))
 
 
 def save_run(model: VideoModel, path: Path, name: str) -> None:
@@ -136,7 +145,7 @@ def save_run(model: VideoModel, path: Path, name: str) -> None:
 
 def recipe_of(run: Run) -> Recipe:
     """The recipe of a run; the comparison has a shorter one, the same for its three networks."""
-    recipe = read_recipe(HERE / ("compare.toml" if run.protocol == "compare" else "finetune.toml"), seed=run.seed)
+    recipe = read_recipe(HERE / ("compare.toml" if run.protocol == "compare" else "finetune.toml"), {"seed": run.seed})
     rendered = float(str(recipe.init).rpartition("_")[2])  # the file's name says how long it was pre-trained
     return replace(
         recipe,
@@ -151,8 +160,8 @@ def perform(run: Run, samples: list[Sample], held: dict[Video, Sample]) -> dict[
     begin = time.perf_counter()
     recipe = recipe_of(run)
     training, test, num_classes = split(samples, run)
-    in_memory = [replace(held[sample.video], label=sample.label) for sample in training]
-    model = train(recipe, in_memory, num_classes=num_classes)
+    in_memory = [replace(held[sample.video], labels=sample.labels) for sample in training]
+    model = train(recipe, labelled(in_memory, num_classes))
     seconds = time.perf_counter() - begin
     if run.protocol == "fixed":
         save_run(model, RUNS_FOLDER / f"{run.name.replace('/', '_')}.safetensors", VARIANTS[run.variant])
@@ -163,13 +172,13 @@ def perform(run: Run, samples: list[Sample], held: dict[Video, Sample]) -> dict[
         "test_clips": len(test),
         "train_seconds": round(seconds),
         "epochs": recipe.epochs,
-        "labels": [sample.label for sample in test],
+        "labels": [sample.labels[0] for sample in test],
         **{f"answers_{views}": answers(model, test, views) for views in ("centre", PAPER_TESTS)},
     }
 
 
 def answers(model: VideoModel, test: list[Sample], views: str) -> list[int]:
-    result: Evaluation = evaluate(model, test, views=views)
+    result = evaluate(model, test, classes=model.labels, views=views)
     return result.probs.argmax(1).tolist()
 
 
@@ -185,7 +194,7 @@ def run_all(root: Path, share: str, only: str) -> None:
     part, parts = map(int, share.split("/"))
     todo = [run for run in RUNS if run.name.startswith(only)][part::parts]
     samples = read_actions(root)
-    held = dict(zip((s.video for s in samples), hold_in_memory(samples, longest=LONGEST)))
+    held = {sample.video: hold(sample, LONGEST) for sample in samples}
     for run in todo:
         if run.name in done():
             continue

@@ -1,0 +1,72 @@
+"""What a run was made of: recipe, versions, seed, state of the repository, videos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from slowfast_hub.trainer.recipe import Recipe, to_toml
+from slowfast_hub.trainer.report import ABOUT, RECIPE
+from slowfast_hub.trainer.samples import LabelledVideos
+from slowfast_hub.zoo.save import whole_file
+
+VIDEOS = "videos.csv"
+PACKAGES = ("slowfast-hub", "torch", "torchvision", "timm", "accelerate", "av", "numpy")
+
+
+def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict[str, Any]) -> None:
+    """`recipe.toml` and `videos.csv`, which train the same again, and `run.json`. machine: processes, device."""
+    about = {
+        "git": git_state(Path(__file__).parent),
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "packages": {name: installed(name) for name in PACKAGES},
+        "command": sys.argv,
+        "seed": recipe.seed,
+        "learning rate": f"{recipe.scaled_lr:g} for {recipe.batch_size} clips a step",
+        "machine": {**machine, "cores": os.cpu_count()},
+        "videos": {part: len(getattr(videos, part)) for part in ("train", "val", "test")},
+        "classes": videos.classes,
+        "multilabel": videos.multilabel,
+        "notes": videos.notes,
+    }
+    for name, text in ((RECIPE, to_toml(recipe)), (ABOUT, json.dumps(about, indent=2) + "\n")):
+        with whole_file(run / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    if all(isinstance(sample.video, str | os.PathLike) for sample in videos.samples()):
+        with whole_file(run / VIDEOS) as partial:
+            write_table(partial, videos)
+
+
+def write_table(path: Path, videos: LabelledVideos) -> None:
+    """The set and its split as a table that `read_videos` reads; of `spans` their labels alone."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("video", "label", "split", "group", "start", "end", "fps"))
+        for part in ("train", "val", "test"):
+            for sample in getattr(videos, part):
+                video, names = os.path.abspath(sample.video), "|".join(videos.classes[label] for label in sample.labels)
+                table.writerow((video, names, part, sample.group, sample.start_s, sample.end_s, sample.fps))
+
+
+def git_state(folder: Path) -> str | None:
+    """The commit that the package is at, and whether files differ from it; None for a package that was installed."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,103 @@
+"""Where a run stands, in one file: written whole or not at all, so that the last good one survives whatever happens.
+
+The files are torch's, and opened with `weights_only`: tensors and plain values, nothing that could run.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, cast
+
+import torch
+
+from slowfast_hub.zoo.save import whole_file
+
+FOLDER = "checkpoints"
+NAME = re.compile(r"step-(\d{9})\.pt")
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0  # steps done
+    tested: int = 0  # epochs whose test is done
+    best: float | None = None  # the best answer of a test so far, 0..1
+    best_epoch: int = 0
+    worse: int = 0  # tests since then
+
+    def better(self, answer: float, epoch: int) -> bool:
+        """Take note of a test's answer; whether it is the best so far."""
+        self.tested = epoch
+        if self.best is None or answer > self.best:
+            self.best, self.best_epoch, self.worse = answer, epoch, 0
+            return True
+        self.worse += 1
+        return False
+
+
+def random_state() -> dict[str, Any]:
+    """The random numbers of this process: torch's on all devices, numpy's and Python's."""
+    import numpy as np
+
+    kind, keys, place, has_gauss, gauss = cast(tuple[Any, ...], np.random.get_state(legacy=True))
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (kind, torch.from_numpy(keys.astype("int64")), place, has_gauss, gauss),
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go on where `random_state` was taken."""
+    import numpy as np
+
+    kind, keys, *rest = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state((kind, keys.numpy().astype("uint32"), *rest))
+    random.setstate(state["python"])
+
+
+def save_checkpoint(run: Path, progress: Progress, state: dict[str, Any], *, keep: int) -> Path:
+    """Write the state after `progress.step` steps; older checkpoints than the last `keep` go once it is there.
+
+    Errors: OSError (a full disk), with all files as they were.
+    """
+    path = run / FOLDER / f"step-{progress.step:09d}.pt"
+    with whole_file(path) as partial:
+        try:
+            torch.save({"progress": asdict(progress), **state}, partial)
+        except RuntimeError as error:  # of torch's writer, when the disk is full
+            raise OSError(f"{path}: cannot be written: {error}") from error
+    for old in checkpoints(run)[:-keep]:
+        old.unlink()
+    return path
+
+
+def load_checkpoint(path: Path) -> tuple[Progress, dict[str, Any]]:
+    """What `save_checkpoint` wrote, on the CPU. ValueError for a file that is none."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return Progress(**state.pop("progress")), state
+    except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no checkpoint of a run: {error}; resume from another, or start anew") from error
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    folder = run / FOLDER
+    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def clear_unfinished(run: Path) -> None:
+    """Remove what a run that was killed had begun to write."""
+    folder = run / FOLDER
+    for path in folder.glob(".step-*.pt.*") if folder.is_dir() else ():
+        path.unlink(missing_ok=True)
