@@ -385,6 +385,11 @@ class ViewPlan:
     def num_views(self) -> int:
         return len(self.indices) * len(self.crops)
 
+    @property
+    def views(self) -> str:
+        """`clips x crops`, or "dense"."""
+        return "dense" if self.crops == WHOLE else f"{len(self.indices)}x{len(self.crops)}"
+
 
 @dataclass(frozen=True)
 class Hosted:
@@ -502,7 +507,7 @@ class Prediction:
     @property
     def views(self) -> str:
         """The views that were averaged, as `clips x crops`, or "dense"."""
-        return "dense" if self.plan.crops == WHOLE else f"{len(self.plan.indices)}x{len(self.plan.crops)}"
+        return self.plan.views
 
     def __repr__(self) -> str:
         best = ", ".join(f"{row['label']} {row['score']:.2f}" for row in self.top(3))

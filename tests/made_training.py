@@ -73,7 +73,7 @@ def main() -> None:
             (Path(run) / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train(small(**given), bars(8, 4), out=run, log=log)
+    train(small(**given), bars(16, 4), out=run, log=log)
 
 
 if __name__ == "__main__":

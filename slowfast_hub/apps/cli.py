@@ -19,10 +19,12 @@ import slowfast_hub
 from slowfast_hub.apps import data, weights
 from slowfast_hub.apps.bench import bench
 from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
+from slowfast_hub.apps.evaluate import evaluate
 from slowfast_hub.apps.features import features
 from slowfast_hub.apps.options import Compile, Device, Limit, Model, OnError, Precision, limits_of
 from slowfast_hub.apps.stream import stream
 from slowfast_hub.apps.timeline import timeline
+from slowfast_hub.apps.train import train
 from slowfast_hub.spec import Limits, Prediction, VideoError, one_of
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, list_models, override, weights_info
@@ -34,6 +36,8 @@ app.command()(bench)
 app.command()(features)
 app.command()(stream)
 app.command()(timeline)
+app.command()(train)
+app.command("eval")(evaluate)
 
 
 @app.command()

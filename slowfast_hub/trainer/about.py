@@ -17,7 +17,7 @@ from slowfast_hub.trainer.report import ABOUT, RECIPE
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.zoo.save import whole_file
 
-VIDEOS = "videos.csv"
+VIDEOS, CLASSES = "videos.csv", "classes.txt"  # as formats.read_videos reads them
 PACKAGES = ("slowfast-hub", "torch", "torchvision", "timm", "accelerate", "av", "numpy")
 
 
@@ -42,6 +42,8 @@ def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict
     if all(isinstance(sample.video, str | os.PathLike) for sample in videos.samples()):
         with whole_file(run / VIDEOS) as partial:
             write_table(partial, videos)
+        with whole_file(run / CLASSES) as partial:
+            partial.write_text("".join(f"{name}\n" for name in videos.classes), encoding="utf-8")
 
 
 def write_table(path: Path, videos: LabelledVideos) -> None:

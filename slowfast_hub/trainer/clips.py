@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from slowfast_hub.spec import ClipSpec, VideoError
+from slowfast_hub.trainer.processes import processes_here
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.samples import LabelledVideos, Sample, Span
 from slowfast_hub.transforms.geometry import resize_long
@@ -257,12 +258,12 @@ def make_loader(dataset: ClipDataset, turns: Turns, workers: int, device: torch.
     )
 
 
-def workers_of(recipe: Recipe, processes_here: int) -> int:
+def workers_of(recipe: Recipe) -> int:
     """How many processes make clips for one training process."""
     if recipe.workers >= 0:
         return recipe.workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes_here)
+    return max(1, cores // processes_here())
 
 
 def swapped(recipe: Recipe, classes: Sequence[str]) -> tuple[int, ...]:

@@ -6,11 +6,10 @@ none is padded, and all of them return the whole evaluation.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +22,8 @@ from slowfast_hub.predict.dense import dense_logits
 from slowfast_hub.predict.predictor import check_answers_rgb
 from slowfast_hub.predict.speed import Precision, best_batch_size, name_of, prepare
 from slowfast_hub.predict.views import parse_views, plan_views
-from slowfast_hub.spec import WHOLE, Arch, ClipSpec, Limits, VideoError, ViewPlan, Views, one_of, whole
+from slowfast_hub.spec import Arch, ClipSpec, Limits, VideoError, Views, one_of, whole
+from slowfast_hub.trainer.processes import process_state
 from slowfast_hub.trainer.samples import Sample
 from slowfast_hub.transforms.eval import EvalTransform
 
@@ -127,7 +127,7 @@ def evaluate(
     name = name or type(model).__name__
     check_answers_rgb(name, model.arch)
     names, outputs = matched(name, model, classes)
-    state = processes()
+    state = process_state()
     share = range(len(samples))[state.process_index :: state.num_processes]
     stream = ViewStream([(number, samples[number]) for number in share], model.arch, views, limits)
     ready = prepare(model, precision=precision)
@@ -147,15 +147,6 @@ def evaluate(
         protocols=(Protocol(name, seen, model.arch.clip, name_of(next(ready.parameters()).dtype)),),
         failed=tuple(Failed(samples[number].name, error.reason) for number, error in errors),
     )
-
-
-def processes() -> Any:
-    """accelerate's state: this process among those that `torchrun` or `accelerate launch` started, or alone."""
-    from accelerate import PartialState
-
-    # Without a GPU accelerate overlooks what torchrun has started, unless it is told to use the CPU.
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return PartialState(cpu=launched and not torch.cuda.is_available())
 
 
 def matched(name: str, model: VideoModel, classes: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
@@ -209,11 +200,7 @@ class ViewStream(IterableDataset[View | Answer]):
         plan = plan_views(reader.info, self.arch, self.views)
         for clip in stream_clips(reader, transform, plan.indices):
             for crop in plan.crops:
-                yield View(number, transform.cropped(clip, crop=crop), plan.num_views, words(plan))
-
-
-def words(plan: ViewPlan) -> str:
-    return "dense" if plan.crops == WHOLE else f"{len(plan.indices)}x{len(plan.crops)}"
+                yield View(number, transform.cropped(clip, crop=crop), plan.num_views, plan.views)
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from slowfast_hub.trainer.clips import clip_side
+from slowfast_hub.trainer.processes import process_state
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.regularise import drop_paths
 from slowfast_hub.trainer.start import start_model
@@ -23,6 +24,7 @@ def with_fitting_micro_batch(recipe: Recipe, num_classes: int) -> Recipe:
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
+    process_state()
     accelerator = Accelerator()
     model = start_model(recipe, num_classes).to(accelerator.device)
     model.to(memory_format=torch.channels_last_3d)

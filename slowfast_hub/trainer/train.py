@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -49,6 +48,7 @@ from slowfast_hub.trainer.evaluate import evaluate
 from slowfast_hub.trainer.journal import SKIPPED, Journal, Record, Timer, advice, append_line, rewind
 from slowfast_hub.trainer.metrics import measure
 from slowfast_hub.trainer.optim import make_optimizer, make_scheduler
+from slowfast_hub.trainer.processes import process_state
 from slowfast_hub.trainer.recipe import Recipe, recipe_of, to_toml
 from slowfast_hub.trainer.regularise import drop_paths, make_mix
 from slowfast_hub.trainer.report import write_report
@@ -130,7 +130,7 @@ class Training:
         )
         self.steps = self.turns.steps  # of an epoch
         self.total = max(1, round(recipe.epochs * self.steps))
-        self.workers = workers_of(recipe, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        self.workers = workers_of(recipe)
         self.loader = make_loader(clips, self.turns, self.workers, self.accelerator.device)
 
         self.optimizer = self.accelerator.prepare_optimizer(make_optimizer(self.network, recipe))
@@ -475,6 +475,7 @@ def make_accelerator(recipe: Recipe) -> Any:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
+    process_state()
     return Accelerator(mixed_precision=MIXED[recipe.precision])
 
 

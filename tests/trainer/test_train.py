@@ -189,7 +189,7 @@ def test_many_labels_are_trained_and_tested_by_mean_average_precision():
     recipe = small(epochs=1, changes={"activation": "sigmoid"})
     model = train(recipe, LabelledVideos(("a", "b"), samples, samples, multilabel=True), log=log.append)
     assert model.arch.activation == "sigmoid"
-    assert [record for record in log if record["kind"] == "test"][0]["mAP"] > 0.3
+    assert next(record for record in log if record["kind"] == "test")["mAP"] > 0.3
     with pytest.raises(ValueError, match="for one label each"):
         train(replace(recipe, mixup=0.2), LabelledVideos(("a", "b"), samples, multilabel=True))
 

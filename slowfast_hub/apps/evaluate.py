@@ -1,0 +1,206 @@
+"""The command `slowfast-hub eval`: how right networks are on labelled videos.
+
+Started by `torchrun` or `accelerate launch`, its processes share the videos, and the first of them speaks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from slowfast_hub.apps.console import Json, asked, complain, err, print_json, usage
+from slowfast_hub.apps.options import Device, Limit, Precision, limits_of
+from slowfast_hub.apps.sets import (
+    FolderFps,
+    GroupFrom,
+    ManyLabels,
+    SplitSeed,
+    ValShare,
+    ValSource,
+    VideoFolder,
+    show_set,
+)
+from slowfast_hub.spec import Limits, VideoError, one_of
+
+if TYPE_CHECKING:
+    from slowfast_hub.models import VideoModel
+    from slowfast_hub.trainer.evaluate import Evaluation
+    from slowfast_hub.trainer.metrics import Metrics
+    from slowfast_hub.trainer.samples import LabelledVideos, Sample
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+PARTS = ("train", "val", "test", "all")
+
+
+def evaluate(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL", help="row.tag, local-dir:RUN or hf-hub:NAME; of several the scores are averaged."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with one for each class, or a file that lists videos and labels.")
+    ] = None,
+    part: Annotated[str, typer.Option(help="Of the set: val, test, train or all.")] = "val",
+    val: ValSource = None,
+    videos: VideoFolder = None,
+    group_from: GroupFrom = None,
+    val_share: ValShare = 0.2,
+    split_seed: SplitSeed = 0,
+    many_labels: ManyLabels = None,
+    fps: FolderFps = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="A predictions.jsonl to measure in the place of a network; again for an ensemble."),
+    ] = None,
+    views: Annotated[str, typer.Option(help="centre, paper (10x3), dense, or CLIPSxCROPS such as 5x1.")] = "centre",
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="The folder for the report; one below it for each of several networks.")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="Of a video that cannot be read: raise: stop, or report it and go on. Exit code 1.")
+    ] = "raise",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0 decodes in this one.")] = 0,
+    device: Device = None,
+    precision: Precision = "float32",
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """How right networks are.  Example: slowfast-hub eval local-dir:RUN --data VIDEOS --views 5x1 --out REPORT"""
+    from slowfast_hub.predict.network import open_network
+    from slowfast_hub.predict.predictor import check_answers_rgb
+    from slowfast_hub.trainer import evaluate as trainer
+    from slowfast_hub.trainer.eval_report import as_json as plain
+    from slowfast_hub.trainer.formats import read_videos
+    from slowfast_hub.trainer.metrics import measure
+    from slowfast_hub.trainer.predictions import read_predictions
+
+    # Before a network is opened: it gives each process a GPU of its own.
+    first = trainer.process_state().is_main_process
+    samples: Sequence[Sample] = ()
+    networks: list[tuple[str, VideoModel]] = []
+    runs: list[Evaluation] = []
+    with asked():
+        check(models, data, predictions, part, on_error, folder)
+        limits = limits_of(limit, Limits())
+        runs = [read_predictions(file) for file in predictions or ()]
+        if data is not None:
+            found = read_videos(
+                data,
+                val=val,
+                videos=videos,
+                group_from=group_from,
+                val_share=val_share,
+                seed=split_seed,
+                multilabel=many_labels,
+                fps=fps,
+            )
+            samples = part_of(found, part)
+            networks = [open_network(name, device=device, check=check_answers_rgb) for name in models or ()]
+            for name, network in networks:
+                trainer.matched(name, network, found.classes)  # what does not fit shows before hours of work
+    score = partial(
+        trainer.evaluate,
+        views=views,
+        on_error=on_error,  # type: ignore[arg-type]  # checked above
+        workers=workers,
+        precision=precision,  # type: ignore[arg-type]  # checked there
+        limits=limits,
+    )
+    try:
+        if data is not None:
+            if first:
+                show_set(found)
+            runs = run_all(score, networks, samples, found, shown=first and err.is_terminal)
+        if len(runs) > 1:
+            runs.append(trainer.ensemble(runs))
+        measured = [measure(run) for run in runs]
+    except VideoError as error:
+        complain(error)
+        raise typer.Exit(1) from error
+    except ValueError as error:
+        raise usage(error) from error
+    if first:
+        for failure in runs[-1].failed:
+            complain(ValueError(f"{failure.video}: {failure.reason}"))
+        if as_json:
+            print_json([plain(run, metrics) for run, metrics in zip(runs, measured)])
+        else:
+            for metrics in measured:
+                typer.echo(metrics.line)
+        try:
+            if folder is not None:
+                write_all(runs, measured, folder, samples)
+        except OSError as error:
+            complain(error)
+            raise typer.Exit(1) from error
+    raise typer.Exit(1 if runs[-1].failed else 0)
+
+
+def check(
+    models: list[str] | None,
+    data: Path | None,
+    predictions: list[Path] | None,
+    part: str,
+    on_error: str,
+    folder: Path | None,
+) -> None:
+    """A ValueError for what is asked wrongly."""
+    one_of("--on-error", on_error, ("raise", "report"))
+    one_of("--part", part, PARTS)
+    if bool(models) == bool(predictions) or bool(models) != bool(data):
+        raise ValueError("give networks and --data, or --predictions alone")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; the report needs a folder")
+
+
+def part_of(found: LabelledVideos, part: str) -> Sequence[Sample]:
+    """The samples of one part, or of all; ValueError where there are none."""
+    samples: Sequence[Sample] = tuple(found.samples()) if part == "all" else getattr(found, part)
+    if not samples:
+        sizes = ", ".join(f"{name} {len(getattr(found, name))}" for name in PARTS[:3])
+        raise ValueError(f"the set has no videos in --part {part}; it has {sizes}")
+    return samples
+
+
+def run_all(
+    score: Callable[..., Evaluation],
+    networks: Sequence[tuple[str, VideoModel]],
+    samples: Sequence[Sample],
+    found: LabelledVideos,
+    *,
+    shown: bool,
+) -> list[Evaluation]:
+    """The evaluation of each network, with a bar for each."""
+    runs = []
+    with Progress(*COLUMNS, console=err, disable=not shown) as bar:
+        for number, (name, network) in enumerate(networks, start=1):
+            task = bar.add_task(f"network {number} of {len(networks)}", total=len(samples))
+            advance = partial(move, bar, task)
+            run = score(
+                network, samples, classes=found.classes, multilabel=found.multilabel, name=name, progress=advance
+            )
+            runs.append(run)
+    return runs
+
+
+def move(bar: Progress, task: TaskID, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
+
+
+def write_all(runs: Sequence[Evaluation], measured: Sequence[Metrics], folder: Path, samples: Sequence[Sample]) -> None:
+    """The report of the last run in `folder`; of each network before it in a folder below."""
+    from slowfast_hub.trainer.eval_report import write_report
+
+    for number, (run, metrics) in enumerate(zip(runs[:-1], measured), start=1):
+        name = re.sub(r"[^\w.-]+", "_", run.protocols[0].model)[-100:]
+        write_report(run, metrics, folder / f"{number}_{name}", samples)
+    write_report(runs[-1], measured[-1], folder, samples)
+    err.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)

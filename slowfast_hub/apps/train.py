@@ -1,0 +1,100 @@
+"""The command `slowfast-hub train`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slowfast_hub.apps.console import asked, complain, err, out
+from slowfast_hub.apps.sets import (
+    DataSource,
+    FolderFps,
+    GroupFrom,
+    ManyLabels,
+    SplitSeed,
+    ValShare,
+    ValSource,
+    VideoFolder,
+    show_set,
+)
+
+MAIN = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks
+
+
+def train(
+    data: DataSource,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Fields of the recipe, as epochs=20 lr=0.01.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A network; with a tag, its weights are the start. Default: the recipe's.")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="A recipe that ships here (docs/training.md), or a .toml file.")
+    ] = "finetune",
+    run: Annotated[Path, typer.Option("--out", help="The folder of the run.")] = Path("run"),
+    resume: Annotated[
+        str, typer.Option(help="auto: from the last checkpoint in --out; never; or a checkpoint.")
+    ] = "auto",
+    auto_batch: Annotated[
+        bool, typer.Option("--auto-batch", help="Take as many clips at once as fit into memory (micro_batch).")
+    ] = False,
+    group_from: GroupFrom = None,
+    val: ValSource = None,
+    val_share: ValShare = 0.2,
+    split_seed: SplitSeed = 0,
+    many_labels: ManyLabels = None,
+    videos: VideoFolder = None,
+    fps: FolderFps = None,
+) -> None:
+    """Train on your videos.  Example: slowfast-hub train --data clips/ --model slowfast_r50_8x8.fair_k400
+
+    Started again it goes on from the last checkpoint. On N devices: torchrun --nproc-per-node N -m slowfast_hub train
+    ...
+    """
+    from slowfast_hub.trainer.formats import read_videos
+    from slowfast_hub.trainer.memory import with_fitting_micro_batch
+    from slowfast_hub.trainer.recipe import read_recipe
+    from slowfast_hub.trainer.train import train as train_network
+
+    with asked():
+        plan = read_recipe(recipe, [*([] if model is None else [f"model={model}"]), *(overrides or [])])
+        found = read_videos(
+            data,
+            val=val,
+            videos=videos,
+            group_from=group_from,
+            val_share=val_share,
+            seed=split_seed,
+            multilabel=many_labels,
+            fps=fps,
+        )
+        if found.multilabel:
+            plan = replace(plan, changes={**plan.changes, "activation": "sigmoid"})
+        if auto_batch:
+            plan = with_fitting_micro_batch(plan, len(found.classes))
+    if MAIN:
+        show_set(found)
+        rate = f"rate {plan.scaled_lr:g} for steps of {plan.batch_size} clips"
+        scaled = "" if plan.lr_batch is None else f" ({plan.lr:g} for {plan.lr_batch}, scaled in proportion)"
+        say(f"{plan.model}, {plan.epochs:g} epochs, {rate}{scaled}; into {run}")
+    try:
+        train_network(plan, found, out=run, resume=resume, show=MAIN)
+    except KeyboardInterrupt as stopped:
+        say(f"{stopped or 'stopped'}")
+        raise typer.Exit(130) from stopped
+    except (ValueError, LookupError, OSError, ArithmeticError) as error:
+        complain(error)
+        raise typer.Exit(1) from error
+    if MAIN:
+        next_step = f"{run}: slowfast-hub classify VIDEO --model local-dir:{run}"
+        out.print(next_step, highlight=False, markup=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    if MAIN:
+        err.print(text, highlight=False, markup=False, soft_wrap=True)
