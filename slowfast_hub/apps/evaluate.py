@@ -24,6 +24,7 @@ from slowfast_hub.apps.sets import (
     ValShare,
     ValSource,
     VideoFolder,
+    check_extra,
     show_set,
 )
 from slowfast_hub.spec import Limits, VideoError, one_of
@@ -74,6 +75,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """How right networks are.  Example: slowfast-hub eval local-dir:RUN --data VIDEOS --views 5x1 --out REPORT"""
+    check_extra()
     from slowfast_hub.predict.network import open_network
     from slowfast_hub.predict.predictor import check_answers_rgb
     from slowfast_hub.trainer import evaluate as trainer

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from slowfast_hub.apps.console import err
+from slowfast_hub.apps.console import err, usage
 
 if TYPE_CHECKING:
     from slowfast_hub.trainer.samples import LabelledVideos
@@ -36,6 +36,14 @@ ManyLabels = Annotated[
     typer.Option("--multilabel/--one-label", help="Any number of labels a video, or one. Default: found out by `|`."),
 ]
 FolderFps = Annotated[float | None, typer.Option("--fps", help="Rate of folders of frames; a file knows its own.")]
+
+
+def check_extra() -> None:
+    """Exit code 2 where what training needs is not installed."""
+    try:
+        import slowfast_hub.trainer  # noqa: F401  # it looks
+    except ModuleNotFoundError as error:
+        raise usage(error) from error
 
 
 def show_set(found: LabelledVideos) -> None:

@@ -19,6 +19,7 @@ from slowfast_hub.apps.sets import (
     ValShare,
     ValSource,
     VideoFolder,
+    check_extra,
     show_set,
 )
 
@@ -56,13 +57,17 @@ def train(
     Started again it goes on from the last checkpoint. On N devices: torchrun --nproc-per-node N -m slowfast_hub train
     ...
     """
+    check_extra()
     from slowfast_hub.trainer.formats import read_videos
     from slowfast_hub.trainer.memory import with_fitting_micro_batch
     from slowfast_hub.trainer.recipe import read_recipe
     from slowfast_hub.trainer.train import train as train_network
 
     with asked():
-        plan = read_recipe(recipe, [*([] if model is None else [f"model={model}"]), *(overrides or [])])
+        try:
+            plan = read_recipe(recipe, [*([] if model is None else [f"model={model}"]), *(overrides or [])])
+        except TypeError as error:  # of a field that there is not, or a value of another kind
+            raise ValueError(*error.args) from error
         found = read_videos(
             data,
             val=val,

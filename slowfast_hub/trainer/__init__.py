@@ -1,1 +1,11 @@
-"""Training: a leaf that no other room imports.  Needs `pip install "slowfast-hub[train]"`."""
+"""Training: a leaf that no other room imports. Needs `pip install "slowfast-hub[train]"`."""
+
+from importlib.util import find_spec
+
+MISSING = [
+    name for name in ("accelerate", "sklearn", "torchmetrics", "imagehash", "matplotlib") if find_spec(name) is None
+]
+if MISSING:
+    raise ModuleNotFoundError(
+        f'training needs {", ".join(MISSING)}: pip install "slowfast-hub[train]"', name=MISSING[0]
+    )

@@ -19,7 +19,7 @@ SPARE = 0.8  # of the free memory is counted on: what a step takes is not the sa
 def with_fitting_micro_batch(recipe: Recipe, num_classes: int) -> Recipe:
     """The recipe with the largest `micro_batch` that this device, and that of every other process, has memory for.
 
-    A step of one clip and one of two are run: what the second takes more is what each further clip takes.
+    A step of two clips and one of four are run: half of what the second takes more is what each further clip takes.
     """
     from accelerate import Accelerator
     from accelerate.utils import gather_object
@@ -33,14 +33,14 @@ def with_fitting_micro_batch(recipe: Recipe, num_classes: int) -> Recipe:
     clip = model.arch.clip
     side, dtype = clip_side(recipe, clip), getattr(torch, recipe.precision)
     peaks = []
-    for count in (1, 2):
+    for count in (2, 4):
         clips = torch.zeros(count, model.arch.in_chans, clip.frames, side, side, device=accelerator.device)
         with torch.autocast(accelerator.device.type, dtype, enabled=dtype != torch.float32):
             loss = model(clips.contiguous(memory_format=torch.channels_last_3d)).sum()
         loss.backward()
         peaks.append(peak_bytes(accelerator.device))
-    # Two clips have been there, so their memory is taken already.
-    fits = 2 + math.floor(SPARE * free_bytes(accelerator.device) / max(1, peaks[1] - peaks[0]))
+    # Four clips have been there, so their memory is taken already.
+    fits = 4 + math.floor(2 * SPARE * free_bytes(accelerator.device) / max(1, peaks[1] - peaks[0]))
     share = math.ceil(recipe.batch_size / accelerator.num_processes)
     return replace(recipe, micro_batch=min([share, *gather_object([fits])]))
 
