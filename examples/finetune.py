@@ -1,36 +1,29 @@
-"""Train a network on a folder per class and save it: `python examples/finetune.py FOLDER OUT`.
+"""Train a network on your own videos and ask it: `python examples/finetune.py FOLDER OUT [KEY=VALUE]...`.
 
-The embedded network is the start; its classifier is made anew for the classes of the folder.
+FOLDER has one folder for each class. The embedded network is the start; its classifier is made anew for the classes of
+the folder. KEY=VALUE are fields of the recipe, such as epochs=10. Needs `pip install "slowfast-hub[train]"`.
 """
 
 import sys
 
-from slowfast_hub import save_pretrained, weights_info
-from slowfast_hub.trainer.data import hold_in_memory, read_folder
-from slowfast_hub.trainer.recipe import Recipe
+from slowfast_hub import Predictor
+from slowfast_hub.trainer.evaluate import evaluate
+from slowfast_hub.trainer.formats import read_videos
+from slowfast_hub.trainer.metrics import measure
+from slowfast_hub.trainer.recipe import read_recipe
 from slowfast_hub.trainer.train import train
-from slowfast_hub.zoo.fetch import weights_path
 
-EMBEDDED = "slowfast_r14_4x16_w16"
+START = "slowfast_r14_4x16_w16.hub_actions16"
 
 
-def main(folder: str, out: str, epochs: float = 20) -> None:
-    samples, classes = read_folder(folder)
-    recipe = Recipe(
-        EMBEDDED,
-        init=str(weights_path(weights_info(EMBEDDED))),
-        epochs=epochs,
-        batch_size=min(12, len(samples)),
-        optimizer="adamw",
-        lr=1e-3,
-        weight_decay=0.05,
-        warmup_epochs=1,
-        jitter=(56, 74),
-    )
-    model = train(recipe, hold_in_memory(samples, longest=96), num_classes=len(classes), log=print)
-    save_pretrained(model, out, labels=classes)
-    print(f"{out}: {len(classes)} classes; load it with Predictor('local-dir:{out}')")
+def main(folder: str, out: str, *overrides: str) -> None:
+    videos = read_videos(folder)
+    recipe = read_recipe("finetune", [f"model={START}", *overrides])
+    model = train(recipe, videos, out=out, show=True)
+    held_out = videos.test or videos.val
+    print(measure(evaluate(model, held_out, classes=videos.classes)).line)
+    print(Predictor(f"local-dir:{out}")(held_out[0].video))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:])

@@ -43,7 +43,7 @@ INSIDE: dict[str, set[str]] = {
     "zoo": {"safetensors", "huggingface_hub", "filelock", "timm"},
     "trainer": {
         *("accelerate", "timm", "torchvision", "sklearn", "torchmetrics", "matplotlib"),
-        *("imagehash", "PIL", "numpy", "psutil", "rich"),
+        *("PIL", "numpy", "psutil", "rich"),
     },
     "apps": {"torch", "torchvision", "av", "huggingface_hub", "safetensors", "accelerate"},
 }

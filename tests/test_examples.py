@@ -32,7 +32,9 @@ def test_a_folder_per_class_becomes_a_network_that_names_its_classes(tmp_path):
         (tmp_path / "clips" / name).mkdir(parents=True, exist_ok=True)
         noise_clip(tmp_path / "clips" / name / f"{i}.mp4", i)
     out = tmp_path / "out"
-    runpy.run_path(str(EXAMPLES / "finetune.py"))["main"](str(tmp_path / "clips"), str(out), epochs=1)
+    runpy.run_path(str(EXAMPLES / "finetune.py"))["main"](
+        str(tmp_path / "clips"), str(out), "epochs=1", "head_epochs=0", "warmup_epochs=0", "workers=0"
+    )
     answer = Predictor(f"local-dir:{out}")(tmp_path / "clips" / "left" / "0.mp4")
     assert sorted(answer.labels) == ["left", "right"]
     assert answer.probs.sum() == pytest.approx(1)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from rich.progress import Progress
 
+from slowfast_hub.apps.check import check as check_set
 from slowfast_hub.apps.console import Json, complain, err, out, print_json, usage
 from slowfast_hub.apps.inputs import find_videos
 from slowfast_hub.apps.options import Limit, OnError, limits_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from slowfast_hub.video.prepare import Encoding
 
 app = typer.Typer(help="Folders of videos, made ready for training.", no_args_is_help=True)
+app.command("check")(check_set)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def train(
         if found.multilabel:
             plan = replace(plan, changes={**plan.changes, "activation": "sigmoid"})
         if auto_batch:
-            plan = with_fitting_micro_batch(plan, len(found.classes))
+            plan = with_fitting_micro_batch(plan, found.classes)
     if MAIN:
         show_set(found)
         rate = f"rate {plan.scaled_lr:g} for steps of {plan.batch_size} clips"

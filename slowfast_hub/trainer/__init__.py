@@ -2,9 +2,7 @@
 
 from importlib.util import find_spec
 
-MISSING = [
-    name for name in ("accelerate", "sklearn", "torchmetrics", "imagehash", "matplotlib") if find_spec(name) is None
-]
+MISSING = [name for name in ("accelerate", "sklearn", "torchmetrics", "matplotlib") if find_spec(name) is None]
 if MISSING:
     raise ModuleNotFoundError(
         f'training needs {", ".join(MISSING)}: pip install "slowfast-hub[train]"', name=MISSING[0]

@@ -25,19 +25,17 @@ class Progress:
     """How far a run has come."""
 
     step: int = 0  # steps done
-    tested: int = 0  # epochs whose test is done
     best: float | None = None  # the best answer of a test so far, 0..1
     best_epoch: int = 0
-    worse: int = 0  # tests since then
+    worse: int = 0  # tests since it was reached first
 
     def better(self, answer: float, epoch: int) -> bool:
-        """Take note of a test's answer; whether it is the best so far."""
-        self.tested = epoch
-        if self.best is None or answer > self.best:
-            self.best, self.best_epoch, self.worse = answer, epoch, 0
-            return True
-        self.worse += 1
-        return False
+        """Take note of a test's answer; whether it is the best so far. Of equal ones it is the last."""
+        self.worse = 0 if self.best is None or answer > self.best else self.worse + 1
+        if self.best is not None and answer < self.best:
+            return False
+        self.best, self.best_epoch = answer, epoch
+        return True
 
 
 def random_state() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.samples import LabelledVideos, Sample, Span
 from slowfast_hub.transforms.geometry import resize_long
 from slowfast_hub.transforms.train import TrainTransform
-from slowfast_hub.video.sampling import clip_indices, random_start
+from slowfast_hub.video.sampling import random_indices
 
 
 class Key(NamedTuple):
@@ -104,7 +104,7 @@ class ClipDataset(Dataset[Item]):
             # A slower clock lets more time pass between two frames: the action looks faster.
             factor = 1 + self.speed * (2 * float(torch.rand((), generator=generator)) - 1)
             spec = replace(spec, fps=spec.fps * factor)
-        indices = clip_indices(reader.info, spec, start=random_start(reader.info, spec, generator=generator))
+        indices = random_indices(reader.info, spec, generator)
         draw = self.transform.draw(reader.info.height, reader.info.width, generator=generator)
         numbers, places = indices.unique(return_inverse=True)
         clip = self.transform.apply(reader.stream(numbers.tolist()), draw)

@@ -5,12 +5,10 @@ What comes from files, names of videos and classes, is text wherever it goes: es
 
 from __future__ import annotations
 
-import base64
-import csv
 import io
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import Tensor
 from slowfast_hub.spec import VideoError
 from slowfast_hub.trainer.evaluate import Evaluation
 from slowfast_hub.trainer.metrics import ClassMetrics, Metrics
+from slowfast_hub.trainer.page import as_csv, html_table, image, page, write_text
 from slowfast_hub.trainer.predictions import write_predictions
 from slowfast_hub.trainer.samples import Sample
 from slowfast_hub.zoo.save import whole_file
@@ -89,18 +88,6 @@ def write_report(evaluation: Evaluation, metrics: Metrics, folder: Path, samples
     write_text(folder / "report.html", as_html(evaluation, metrics, picture, samples))
 
 
-def write_text(path: Path, text: str) -> None:
-    """A whole file; bytes of a name that are no text are written as escapes."""
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-
-
-def as_csv(rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def confusion_png(counts: Tensor, classes: Sequence[str]) -> bytes:
     """A confusion as a picture: shares of each label by row, so that frequent classes do not outshine the others."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -133,32 +120,10 @@ def shortened(name: str) -> str:
     return shown if len(shown) <= 32 else f"{shown[:31]}…"
 
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Evaluation</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }}
-table {{ border-collapse: collapse }}
-td, th {{ border-bottom: 1px solid #ddd; padding: .2em .8em; text-align: left; vertical-align: top }}
-img {{ max-width: 100% }}
-td {{ overflow-wrap: anywhere }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
-
 def as_html(evaluation: Evaluation, metrics: Metrics, picture: bytes, samples: Sequence[Sample]) -> str:
     """One page that needs no other file and runs nothing."""
     by_name = {sample.name: sample for sample in samples}
     parts = [
-        "<h1>Evaluation</h1>",
         html_table([], [[name, f"{value:.1f} %"] for name, value in metrics.figures.items()]),
         f"<p>{escape(metrics.protocol)}</p>",
     ]
@@ -177,7 +142,7 @@ def as_html(evaluation: Evaluation, metrics: Metrics, picture: bytes, samples: S
     if picture:
         parts += ["<h2>Confusion</h2>", "<p>Labels by row, answers by column; colours are shares of the row.</p>"]
         parts += [image("image/png", picture)]
-    return PAGE.format(body="\n".join(parts))
+    return page("Evaluation", parts)
 
 
 def goodness(each: ClassMetrics) -> tuple[float, str]:
@@ -186,24 +151,10 @@ def goodness(each: ClassMetrics) -> tuple[float, str]:
     return next(known, 2.0), each.name
 
 
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], pictures: Sequence[str] = ()) -> str:
-    """Rows of text; `pictures` are HTML of ours, a first cell for each row."""
-    titles = "<th></th>" * bool(pictures) + "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = [f"<tr>{titles}</tr>"] if titles else []
-    for number, row in enumerate(rows):
-        first = f"<td>{pictures[number]}</td>" if pictures else ""
-        lines.append(f"<tr>{first}" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
-
-
 def shown(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def image(kind: str, data: bytes) -> str:
-    return f'<img alt="" src="data:{kind};base64,{base64.b64encode(data).decode("ascii")}">'
 
 
 def thumbnail(sample: Sample | None) -> str:

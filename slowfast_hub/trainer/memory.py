@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ from slowfast_hub.trainer.start import start_model
 SPARE = 0.8  # of the free memory is counted on: what a step takes is not the same in every step
 
 
-def with_fitting_micro_batch(recipe: Recipe, num_classes: int) -> Recipe:
+def with_fitting_micro_batch(recipe: Recipe, classes: Sequence[str]) -> Recipe:
     """The recipe with the largest `micro_batch` that this device, and that of every other process, has memory for.
 
     A step of two clips and one of four are run: half of what the second takes more is what each further clip takes.
@@ -26,7 +27,7 @@ def with_fitting_micro_batch(recipe: Recipe, num_classes: int) -> Recipe:
 
     process_state()
     accelerator = Accelerator()
-    model = start_model(recipe, num_classes).to(accelerator.device)
+    model = start_model(recipe, classes).to(accelerator.device)
     model.to(memory_format=torch.channels_last_3d)
     model.set_grad_checkpointing(recipe.grad_checkpointing)
     drop_paths(model, recipe.drop_path)

@@ -39,7 +39,13 @@ def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> Any:
     else:
         decays = [round(epoch * steps) + 1 for epoch in recipe.milestones]  # timm decays one step before
         scheduler = MultiStepLRScheduler(
-            optimizer, decays, recipe.step_decay, warmup_t=warmup, warmup_lr_init=start, t_in_epochs=False
+            optimizer,
+            decays,
+            recipe.step_decay,
+            warmup_t=warmup,
+            warmup_lr_init=start,
+            warmup_prefix=False,  # the epochs of decay count from the first step
+            t_in_epochs=False,
         )
     if warmup:
         # timm's line goes to the full rate, from where a cosine would drop.

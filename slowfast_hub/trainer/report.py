@@ -8,12 +8,9 @@ from html import escape
 from pathlib import Path
 
 from slowfast_hub.trainer.journal import LOG, SKIPPED, Record, read_lines
-from slowfast_hub.zoo.save import whole_file
+from slowfast_hub.trainer.page import html_table, page, write_text
 
 RECIPE, ABOUT, REPORT = "recipe.toml", "run.json", "report.html"
-STYLE = (
-    "body{font:15px sans-serif;max-width:60em;margin:2em auto}td{padding:0 1em 0 0}pre{background:#f4f4f4;padding:1em}"
-)
 
 
 def write_report(run: Path) -> Path:
@@ -34,18 +31,11 @@ def write_report(run: Path) -> Path:
         ("hours of training", f"{seconds / 3600:.2f}, {100 * wait / max(seconds, 1e-9):.0f} % waiting for clips")
     ]
     figures += [("videos left out", f"{len(skipped)}, see {SKIPPED}")]
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in figures)
-    files = "".join(
-        f"<h2>{name}</h2><pre>{escape((run / name).read_text(encoding='utf-8'))}</pre>"
-        for name in (RECIPE, ABOUT)
-        if (run / name).is_file()
-    )
-    page = (
-        f"<!doctype html><meta charset='utf-8'><title>{escape(run.name)}</title><style>{STYLE}</style>"
-        f"<h1>{escape(run.name)}</h1><table>{rows}</table>{curves(steps, epochs, tests)}{files}\n"
-    )
-    with whole_file(run / REPORT) as partial:
-        partial.write_text(page, encoding="utf-8")
+    parts = [html_table([], [list(figure) for figure in figures]), curves(steps, epochs, tests)]
+    for name in (RECIPE, ABOUT):
+        if (run / name).is_file():
+            parts += [f"<h2>{name}</h2>", f"<pre>{escape((run / name).read_text(encoding='utf-8'))}</pre>"]
+    write_text(run / REPORT, page(run.name, parts))
     return run / REPORT
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,35 +10,49 @@ import torch
 from slowfast_hub.models import VideoModel
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.zoo.create import create_model
-from slowfast_hub.zoo.describe import fields_from_json
+from slowfast_hub.zoo.describe import fields_from_json, read_header
 from slowfast_hub.zoo.hub import hub_source
 from slowfast_hub.zoo.load import CLASSIFIER, LoadError, mismatches, read_safetensors, shorten
 
 
-def start_model(recipe: Recipe, num_classes: int) -> VideoModel:
-    """The network of the recipe with `num_classes`, in training mode.
+def start_model(recipe: Recipe, classes: Sequence[str]) -> VideoModel:
+    """The network of the recipe for these classes, in training mode.
 
     Its weights are those of `recipe.init`, else of the tag, folder or repository in `recipe.model`, else fresh. Fresh
-    in any
-    case: a classifier for another number of classes, and non-local blocks where `init` has none.
+    in
+    any case: a classifier for other classes, and non-local blocks where `init` has none.
     """
     changes = fields_from_json(recipe.changes)
-    known = recipe.init is None and ("." in recipe.model or hub_source(recipe.model) is not None)
-    model = create_model(recipe.model, pretrained=known, num_classes=num_classes, **changes)
+    known = recipe.init is None and has_weights(recipe)
+    model = create_model(recipe.model, pretrained=known, num_classes=len(classes), **changes)
     if recipe.init is not None:
-        take_over(model, recipe.init)
+        take_over(model, recipe.init, classes)
+    elif known and others(model.labels, classes):
+        model.reset_classifier(len(classes))
     return model.train()
 
 
-def take_over(model: VideoModel, init: str) -> None:
+def others(labels: Sequence[str], classes: Sequence[str]) -> bool:
+    """Whether labels, where they are known, are others than these classes; as many need not be the same."""
+    return bool(labels) and tuple(labels) != tuple(classes)
+
+
+def has_weights(recipe: Recipe) -> bool:
+    """Whether a run begins with weights that were trained."""
+    return recipe.init is not None or "." in recipe.model or hub_source(recipe.model) is not None
+
+
+def take_over(model: VideoModel, init: str, classes: Sequence[str]) -> None:
     """Copy the weights of a file or of a named network into `model`; LoadError where they do not fit."""
     if init.endswith(".safetensors"):
-        tensors = read_safetensors(Path(init))
+        tensors, described = read_safetensors(Path(init)), read_header(init)
+        labels: Sequence[str] = described.labels if described is not None else ()
     else:
-        tensors = create_model(init, pretrained=True).state_dict()
+        other = create_model(init, pretrained=True)
+        tensors, labels = other.state_dict(), other.labels
     own = model.state_dict()
-    classifier = CLASSIFIER + "weight"
-    if classifier not in tensors or tensors[classifier].shape != own[classifier].shape:
+    weight = CLASSIFIER + "weight"
+    if weight not in tensors or tensors[weight].shape != own[weight].shape or others(labels, classes):
         tensors = {key: value for key, value in tensors.items() if not key.startswith(CLASSIFIER)}
         tensors |= {key: value for key, value in own.items() if key.startswith(CLASSIFIER)}
     if not any("_nonlocal." in key for key in tensors):

@@ -53,7 +53,7 @@ from slowfast_hub.trainer.recipe import Recipe, recipe_of, to_toml
 from slowfast_hub.trainer.regularise import drop_paths, make_mix
 from slowfast_hub.trainer.report import write_report
 from slowfast_hub.trainer.samples import LabelledVideos
-from slowfast_hub.trainer.start import answering, start_model
+from slowfast_hub.trainer.start import answering, has_weights, start_model
 from slowfast_hub.zoo.create import from_pretrained
 from slowfast_hub.zoo.hub import save_pretrained
 
@@ -110,7 +110,7 @@ class Training:
         self.accelerator = make_accelerator(recipe)
         self.processes = self.accelerator.num_processes
         set_seed(recipe.seed)
-        network = start_model(recipe, len(videos.classes))
+        network = start_model(recipe, videos.classes)
         network.set_grad_checkpointing(recipe.grad_checkpointing)
         drop_paths(network, recipe.drop_path)
         self.network = batch_norm.arrange(network, recipe).to(self.accelerator.device)
@@ -504,6 +504,11 @@ def check(recipe: Recipe, videos: LabelledVideos) -> None:
     """ValueError where the recipe and the set do not fit each other."""
     if not videos.train:
         raise ValueError("there are no videos to train on: the training part of the set is empty")
+    if recipe.batch_norm == "frozen" and not has_weights(recipe):
+        raise ValueError(
+            f"batch_norm='frozen' keeps the statistics of trained weights, and {recipe.model} has none: name a tag "
+            f"(slowfast-hub list '{recipe.model}*' --pretrained), or take batch_norm=batch head_epochs=0"
+        )
     if videos.multilabel and (recipe.mixup or recipe.cutmix or recipe.label_smoothing):
         raise ValueError("mixup, cutmix and label_smoothing are for one label each; this set has any number of them")
 

@@ -76,12 +76,19 @@ def clip_places(start: float, span: float, frames: int) -> Tensor:
     return torch.linspace(start, start + max(span, 1.0) - 1, frames, dtype=torch.float64) + 1e-6
 
 
-def segment_places(line: Places, spec: ClipSpec) -> Tensor:
-    """The middle of each of `spec.frames` equal parts of the video, counted in ticks of the clock: (T,)."""
+def segment_places(line: Places, spec: ClipSpec, generator: torch.Generator | None = None) -> Tensor:
+    """The middle of each of `spec.frames` equal parts of the video, counted in ticks of the clock: (T,).
+
+    With a generator a tick drawn evenly from each part instead.
+    """
     rate = spec.fps or line.fps
     ticks = max(1, int(line.frames * rate / line.fps + TIME_ROUNDING_S))
     edges = (torch.arange(spec.frames + 1, dtype=torch.float64) * (ticks - 1) / spec.frames).round()  # half to even
-    return (edges[:-1] + edges[1:]).div(2, rounding_mode="floor") * (line.fps / rate)
+    first, last = edges[:-1], edges[1:]
+    if generator is None:
+        return (first + last).div(2, rounding_mode="floor") * (line.fps / rate)
+    drawn = torch.rand(spec.frames, generator=generator, dtype=torch.float64)
+    return (first + drawn * (last - first + 1)).floor() * (line.fps / rate)
 
 
 def room(info: VideoInfo, spec: ClipSpec) -> float:
@@ -102,6 +109,17 @@ def uniform_starts(info: VideoInfo, spec: ClipSpec, num_clips: int) -> list[floa
 def random_start(info: VideoInfo, spec: ClipSpec, generator: torch.Generator | None = None) -> float:
     """A place drawn evenly from all where a whole clip fits."""
     return torch.rand((), generator=generator, dtype=torch.float64).item() * room(info, spec)
+
+
+def random_indices(info: VideoInfo, spec: ClipSpec, generator: torch.Generator) -> Tensor:
+    """Numbers in the file of the frames of a training clip: (T,) long, never descending.
+
+    From a random start, or of a video seen whole a random frame of each part (PySlowFast, ssv2.py).
+    """
+    if spec.sampling == "segments":
+        line = places_of(info, spec)
+        return line.file_frames(segment_places(line, spec, generator))
+    return clip_indices(info, spec, start=random_start(info, spec, generator=generator))
 
 
 def start_at(info: VideoInfo, spec: ClipSpec, start_s: float) -> float:

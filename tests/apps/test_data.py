@@ -233,7 +233,7 @@ def test_an_interrupted_run_leaves_whole_files_and_the_next_goes_on(end, tmp_pat
         (folder / f"{number}.mp4").write_bytes(source.read_bytes())
     command = "from slowfast_hub.apps.data import app; app()"
     running = subprocess.Popen(
-        [sys.executable, "-c", command, str(folder), str(small), "--workers", "2"],
+        [sys.executable, "-c", command, "prepare", str(folder), str(small), "--workers", "2"],
         cwd=Path(data.__file__).parents[2],
         stderr=subprocess.DEVNULL,
         start_new_session=True,

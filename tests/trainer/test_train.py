@@ -8,7 +8,7 @@ import pytest
 import torch
 from made_training import NAME, bars, moving_bars, register_tiny, small
 
-from slowfast_hub import Predictor, from_pretrained
+from slowfast_hub import Predictor, from_pretrained, save_pretrained
 from slowfast_hub.trainer.checkpoint import checkpoints
 from slowfast_hub.trainer.evaluate import evaluate
 from slowfast_hub.trainer.journal import read_lines
@@ -16,6 +16,7 @@ from slowfast_hub.trainer.metrics import measure
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
 from slowfast_hub.trainer.train import train
 from slowfast_hub.zoo.create import create_model
+from slowfast_hub.zoo.load import read_safetensors
 from slowfast_hub.zoo.registry import ARCHS
 from slowfast_hub.zoo.save import save_tensors
 
@@ -175,12 +176,15 @@ def test_the_head_learns_first_and_then_all():
     assert "slow.stem.conv1.conv.weight" in changed[2]
 
 
-def test_frozen_statistics_stay_while_weights_learn():
-    before = train(small(epochs=0.5, lr=0.0, batch_norm="frozen", warmup_epochs=0), bars()).state_dict()
-    after = train(small(epochs=2, batch_norm="frozen"), bars()).state_dict()
+def test_frozen_statistics_stay_while_weights_learn(tmp_path):
+    path = save_pretrained(create_model(NAME, num_classes=2), tmp_path) / "model.safetensors"
+    before = read_safetensors(path)
+    after = train(small(epochs=2, batch_norm="frozen", init=str(path)), bars()).state_dict()
     moved = [key for key in before if not torch.equal(before[key], after[key])]
     assert "slow.stem.conv1.conv.weight" in moved
     assert not [key for key in moved if "running" in key]
+    with pytest.raises(ValueError, match="batch_norm=batch head_epochs=0"):
+        train(small(batch_norm="frozen"), bars())
 
 
 def test_many_labels_are_trained_and_tested_by_mean_average_precision():
@@ -231,6 +235,22 @@ def test_weights_of_a_file_start_a_run_and_other_classes_get_a_new_head(tmp_path
     assert torch.equal(same.get_classifier().weight, model.get_classifier().weight)
 
 
+@pytest.mark.parametrize("door", ["model", "init"])
+def test_as_many_other_classes_get_a_new_head_too(tmp_path, door):
+    torch.manual_seed(123)  # another head than the run draws
+    model = create_model(NAME, num_classes=2)
+    save_pretrained(model, tmp_path, labels=("right", "left"))
+    source = f"local-dir:{tmp_path}"
+    idle = small(epochs=1, lr=0.0, warmup_epochs=0, **({"init": source} if door == "init" else {}))
+    idle = replace(idle, model=source) if door == "model" else idle
+    same, other = (
+        train(idle, LabelledVideos(classes, moving_bars(8))) for classes in (("right", "left"), ("up", "down"))
+    )
+    assert torch.equal(same.get_classifier().weight, model.get_classifier().weight)
+    assert not torch.equal(other.get_classifier().weight, model.get_classifier().weight)
+    assert torch.equal(other.slow.res2[0].a.conv.weight, model.slow.res2[0].a.conv.weight)
+
+
 def test_a_network_with_nonlocal_blocks_starts_from_one_without(tmp_path):
     from slowfast_hub.trainer.start import start_model
 
@@ -239,9 +259,9 @@ def test_a_network_with_nonlocal_blocks_starts_from_one_without(tmp_path):
     save_tensors(plain.state_dict(), path, metadata={})
     recipe = small(init=str(path), changes={"nonlocal_at": [[], [], [0], []]})
     clips = torch.randn(1, 3, 8, 32, 32)
-    assert torch.allclose(start_model(recipe, 2).eval()(clips), plain(clips), atol=1e-5)
+    assert torch.allclose(start_model(recipe, ("a", "b")).eval()(clips), plain(clips), atol=1e-5)
     with pytest.raises(ValueError, match="does not fit the network"):
-        start_model(replace(recipe, changes={"width": 16}), 2)
+        start_model(replace(recipe, changes={"width": 16}), ("a", "b"))
 
 
 def test_half_precision_is_compared_with_float32_on_the_first_batch(monkeypatch):

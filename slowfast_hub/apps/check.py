@@ -1,0 +1,107 @@
+"""The command `slowfast-hub data check`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from slowfast_hub.apps.console import Json, asked, err, out, print_json
+from slowfast_hub.apps.options import Limit, limits_of
+from slowfast_hub.apps.sets import (
+    FolderFps,
+    GroupFrom,
+    ManyLabels,
+    SplitSeed,
+    ValShare,
+    ValSource,
+    VideoFolder,
+    check_extra,
+    show_set,
+)
+from slowfast_hub.spec import ClipSpec, Limits
+from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, weights_info
+
+if TYPE_CHECKING:
+    from slowfast_hub.trainer.check import Report
+    from slowfast_hub.trainer.samples import LabelledVideos
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def check(
+    source: Annotated[
+        Path, typer.Argument(help="A folder with one for each class, or a file that lists videos and labels.")
+    ],
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="The folder for report.html, report.json and bad.csv.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="The network whose clips the videos are for; `slowfast-hub list` names them.")
+    ] = DEFAULT_MODEL,
+    val: ValSource = None,
+    videos: VideoFolder = None,
+    group_from: GroupFrom = None,
+    val_share: ValShare = 0.2,
+    split_seed: SplitSeed = 0,
+    many_labels: ManyLabels = None,
+    fps: FolderFps = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes; 0 works in this one. Default: one for each core.")
+    ] = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """What is wrong with labelled videos.  Example: slowfast-hub data check VIDEOS --out REPORT
+
+    Decodes every file once. Looks for damaged and short ones, copies (also encoded anew), what stands on both sides of
+    the split, and unequal classes. Exit code 1 for errors; warnings alone give 0.
+    """
+    check_extra()
+    from slowfast_hub.trainer.check_report import as_json as plain
+    from slowfast_hub.trainer.check_report import summary, write_report
+    from slowfast_hub.trainer.formats import read_videos
+
+    with asked():
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ValueError(f"--out {folder} is a file; the report needs a folder")
+        limits, clip = limits_of(limit, Limits()), clip_of(model)
+        found = read_videos(
+            source,
+            val=val,
+            videos=videos,
+            group_from=group_from,
+            val_share=val_share,
+            seed=split_seed,
+            multilabel=many_labels,
+            fps=fps,
+        )
+    show_set(found)
+    report = run(found, clip, limits, (os.cpu_count() or 1) if workers is None else workers)
+    if folder is not None:
+        write_report(report, folder)
+        err.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        print_json(plain(report))
+    else:
+        for line in summary(report):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def clip_of(model: str) -> ClipSpec:
+    """What a clip of `row.tag` is, or of a row."""
+    return (weights_info(model) if "." in model else find_arch(model)).clip
+
+
+def run(found: LabelledVideos, clip: ClipSpec, limits: Limits, workers: int) -> Report:
+    """The report, with a bar while files are decoded."""
+    from slowfast_hub.trainer.check import check_files, jobs_of, report_of
+
+    jobs = jobs_of(found, limits)
+    with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as bar:
+        checks = bar.track(check_files(jobs, workers=workers), total=len(jobs), description="check")
+        return report_of(found, checks, clip)

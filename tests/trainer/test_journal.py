@@ -1,0 +1,57 @@
+import time
+
+from slowfast_hub.trainer.checkpoint import Progress
+from slowfast_hub.trainer.journal import LOG, Timer, advice, append_line, read_lines, rewind
+from slowfast_hub.trainer.report import write_report
+
+
+def test_a_timer_knows_how_long_was_waited():
+    timer = Timer()
+    for _ in timer.waiting(iter([0, 0])):
+        time.sleep(0.02)
+    assert timer.wait_s < 0.02 < 0.04 <= timer.seconds
+
+
+def test_advice_is_given_where_clips_are_waited_for():
+    timer = Timer()
+    timer.begin, timer.wait_s = time.perf_counter() - 10, 6.0
+    assert "60 % of the time was spent waiting for clips: try more workers (now 2)" in advice(timer, 2)
+    timer.wait_s = 1.0
+    assert advice(timer, 2) == "10 % of the time was spent waiting for clips"
+
+
+def test_a_log_forgets_what_comes_after_a_checkpoint(tmp_path):
+    for step in (1, 2, 3):
+        append_line(tmp_path / LOG, {"kind": "step", "step": step})
+    with (tmp_path / LOG).open("a") as file:
+        file.write('{"kind": "st')  # cut off by a power failure
+    assert [record["step"] for record in read_lines(tmp_path / LOG)] == [1, 2, 3]
+    rewind(tmp_path, 2)
+    assert [record["step"] for record in read_lines(tmp_path / LOG)] == [1, 2]
+
+
+def test_progress_keeps_the_best_and_of_equal_tests_the_last():
+    progress = Progress()
+    assert [progress.better(answer, epoch) for epoch, answer in enumerate([0.5, 0.4, 0.5, 0.6], start=1)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert (progress.best, progress.best_epoch, progress.worse) == (0.6, 4, 0)
+
+
+def test_a_report_escapes_what_comes_from_files(tmp_path):
+    run = tmp_path / "<b>run"
+    run.mkdir()
+    append_line(run / LOG, {"kind": "step", "step": 1, "loss": 1.0, "lr": 0.1})
+    append_line(
+        run / LOG,
+        {"kind": "epoch", "step": 1, "epoch": 1, "loss": 1.0, "accuracy": 0.5, "seconds": 2.0, "wait_seconds": 1.0},
+    )
+    (run / "recipe.toml").write_text('model = "<script>alert(1)</script>"')
+    page = write_report(run).read_text()
+    assert "<script>" not in page
+    assert "&lt;b&gt;run" in page
+    assert "50 % waiting for clips" in page
+    assert "<svg" in page
