@@ -51,13 +51,15 @@ def advice(timer: Timer, workers: int) -> str:
 
 
 class Journal:
-    """The records of a run, each with a `kind`: "step", "epoch", "test" or "end".
+    """The records of a run, each with a `kind`: "precision", "step", "epoch", "test", "error" or "end".
 
     run: folder of `log.jsonl` and `tensorboard/`; None writes nothing. log: is given every record. show: a bar with the
     time that is left, and a line for each epoch, on stderr.
     """
 
     def __init__(self, run: Path | None, *, log: Callable[[Record], None] | None, show: bool, total: int) -> None:
+        if run is not None:
+            run.mkdir(parents=True, exist_ok=True)
         self._run = run
         self._log = log
         self._board = tensorboard(run) if run is not None else None
@@ -133,7 +135,8 @@ def read_lines(path: Path) -> list[Record]:
 
 def rewind(run: Path, step: int) -> None:
     """Forget the records after `step`: a run that goes on from there makes them again."""
-    kept = [record for record in read_lines(run / LOG) if record.get("step", 0) <= step]
-    if kept or (run / LOG).exists():
-        with whole_file(run / LOG) as partial:
-            partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    for file in (run / LOG, run / SKIPPED):
+        if file.exists():
+            kept = [record for record in read_lines(file) if record.get("step", 0) <= step]
+            with whole_file(file) as partial:
+                partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")

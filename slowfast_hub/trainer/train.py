@@ -55,7 +55,7 @@ from slowfast_hub.trainer.report import write_report
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.trainer.start import answering, has_weights, start_model
 from slowfast_hub.zoo.create import from_pretrained
-from slowfast_hub.zoo.hub import save_pretrained
+from slowfast_hub.zoo.hub import CARD, save_pretrained
 
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 LOSSES_TOGETHER = 10  # steps after which processes tell each other their losses
@@ -164,22 +164,19 @@ class Training:
     def resume(self, how: str) -> None:
         """Go on from a checkpoint, if there is one and it is wanted."""
         path = None if how in ("auto", "never") else Path(how)
-        if self.out is not None:
-            if self.accelerator.is_main_process:
-                self.out.mkdir(parents=True, exist_ok=True)
-                clear_unfinished(self.out)
-                machine = {"processes": self.processes, "device": str(self.accelerator.device), "workers": self.workers}
-                write_about(self.out, self.recipe, self.videos, machine)
-            self.accelerator.wait_for_everyone()
-            found = checkpoints(self.out)
-            if how == "never" and found:
-                raise FileExistsError(f"{self.out} holds a run already; choose another folder, or resume it")
-            path = found[-1] if path is None and found else path
+        found = [] if self.out is None else checkpoints(self.out)
+        if how == "never" and found:
+            raise FileExistsError(f"{self.out} holds a run already; choose another folder, or resume it")
+        path = found[-1] if path is None and found else path
         if path is not None:
             self.restore(path)
             self.journal.say(f"resumed from {path}, after step {self.progress.step}")
+        self.accelerator.wait_for_everyone()
         if self.out is not None and self.accelerator.is_main_process:
+            clear_unfinished(self.out)
             rewind(self.out, self.progress.step)
+            machine = {"processes": self.processes, "device": str(self.accelerator.device), "workers": self.workers}
+            write_about(self.out, self.recipe, self.videos, machine)
 
     def epoch(self) -> None:
         """The rest of an epoch, from where the run stands; then its test and a checkpoint."""
@@ -225,7 +222,11 @@ class Training:
             # Wrapped anew, as DistributedDataParallel looks once at what learns.
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             self.model = self.accelerator.prepare_model(self.network)
-        self.network.train(not alone)
+        self.to_training()
+
+    def to_training(self) -> None:
+        """Training mode for what learns, and for batch norm as the recipe has it."""
+        self.network.train(not self.head_alone)
         self.network.head.train()
         if self.recipe.batch_norm == "frozen":
             batch_norm.still(self.network)
@@ -233,7 +234,7 @@ class Training:
     def step(self, batches: list[Batch]) -> list[Skipped]:
         """One step of the optimiser, in as many turns as there are batches; the videos that could not be read."""
         told = torch.zeros(3, device=self.accelerator.device)  # loss, right answers, clips
-        share = self.turns.batch_size / self.accelerator.num_processes  # gradients are averaged over processes
+        share = self.turns.batch_size / self.processes  # gradients are averaged over processes
         for turn, batch in enumerate(batches):
             last = turn == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
@@ -272,20 +273,24 @@ class Training:
         side = clip_side(self.recipe, arch.clip)
         batch_norm.still(self.network)  # black pictures are no statistics
         black = torch.zeros(1, arch.in_chans, arch.clip.frames, side, side, device=self.accelerator.device)
-        return 0 * self.model(black).float().sum()
+        loss = 0 * self.model(black).float().sum()
+        self.to_training()
+        return loss
 
     def checked(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches; the first is seen in half precision and in float32: a FloatingPointError if they differ."""
         first = next(batches)
         if len(first.clips):
             clips = first.clips[:4].to(self.accelerator.device)
-            self.network.eval()
+            # A copy, as accelerate makes the network itself run in half precision.
+            plain = answering(self.network, ()).to(self.accelerator.device)
             with torch.no_grad():
-                exact = self.network(clips)
+                exact = plain(clips)
                 with self.accelerator.autocast():
-                    rough = self.network(clips).float()
+                    rough = plain(clips).float()
             spread = float(exact.amax() - exact.amin()) or 1.0
             off = float((rough - exact).abs().max()) / spread
+            self.journal.write({"kind": "precision", "step": 0, "difference": off})
             self.journal.say(f"{self.recipe.precision} changes the first logits by {100 * off:.2f} % of their spread")
             if not off <= FURTHEST:
                 raise FloatingPointError(
@@ -341,7 +346,13 @@ class Training:
             if self.out is not None and self.accelerator.is_main_process:
                 for found in skipped:
                     append_line(
-                        self.out / SKIPPED, {"epoch": found.epoch + 1, "video": found.video, "reason": found.reason}
+                        self.out / SKIPPED,
+                        {
+                            "step": self.progress.step,
+                            "epoch": found.epoch + 1,
+                            "video": found.video,
+                            "reason": found.reason,
+                        },
                     )
         if not record["clips"]:
             raise ValueError(f"no video of epoch {epoch} could be read, such as {skipped[0].reason}")
@@ -365,7 +376,7 @@ class Training:
         answer = (metrics.mean_ap if self.videos.multilabel else metrics.top1) or 0.0
         better = self.progress.better(answer, epoch)
         if better:
-            self.keep(network)
+            self.keep(network, f"{metrics.line}; chosen by this very test")
         name = "mAP" if self.videos.multilabel else "top1"
         record = {
             "kind": "test",
@@ -390,18 +401,19 @@ class Training:
         """The mean over all processes."""
         return self.accelerator.reduce(value, reduction="mean")
 
-    def keep(self, network: VideoModel) -> None:
-        """Make this the network that the run gives."""
+    def keep(self, network: VideoModel, note: str) -> None:
+        """Make this the network that the run gives. note: what its card says of it."""
         network = network.cpu()
         if self.out is None:
             self.best = network
         elif self.accelerator.is_main_process:
-            save_pretrained(network, self.out, origin={"source": "trained with slowfast_hub.trainer"})
+            (self.out / CARD).unlink(missing_ok=True)  # it tells the figures of another network
+            save_pretrained(network, self.out, origin={"source": "trained with slowfast_hub.trainer", "val": note})
 
     def finish(self) -> VideoModel:
         """The network of the run, and the report."""
         if self.progress.best is None:
-            self.keep(answering(self.tested, self.videos.classes))
+            self.keep(answering(self.tested, self.videos.classes), "not tested")
         self.accelerator.wait_for_everyone()
         self.journal.write({"kind": "end", "step": self.progress.step, "best": self.progress.best})
         if self.out is None:

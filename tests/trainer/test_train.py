@@ -265,7 +265,10 @@ def test_a_network_with_nonlocal_blocks_starts_from_one_without(tmp_path):
 
 
 def test_half_precision_is_compared_with_float32_on_the_first_batch(monkeypatch):
-    train(small(epochs=1, precision="bfloat16"), bars())
+    log = []
+    train(small(epochs=1, precision="bfloat16"), bars(), log=log.append)
+    assert log[0]["kind"] == "precision"
+    assert 0 < log[0]["difference"] < 0.05
     monkeypatch.setattr("slowfast_hub.trainer.train.FURTHEST", -1.0)
     with pytest.raises(FloatingPointError, match="bfloat16 changes the logits of the first clips"):
         train(small(epochs=1, precision="bfloat16"), bars())
