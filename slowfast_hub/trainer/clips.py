@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from slowfast_hub.spec import ClipSpec, VideoError
 from slowfast_hub.trainer.processes import processes_here
@@ -107,7 +107,7 @@ class ClipDataset(Dataset[Item]):
         indices = random_indices(reader.info, spec, generator)
         draw = self.transform.draw(reader.info.height, reader.info.width, generator=generator)
         numbers, places = indices.unique(return_inverse=True)
-        clip = self.transform.apply(reader.stream(numbers.tolist()), draw)
+        clip = self.transform.apply(reader.stream(numbers.tolist()), draw, count=len(numbers))
         if len(numbers) < len(indices):  # a short video holds its last frame
             clip = clip.permute(1, 2, 3, 0)[places].permute(3, 0, 1, 2)
         labels = sample.labels_between(*reader.info.span_s(indices))
@@ -200,7 +200,8 @@ def collate(items: list[Item]) -> Batch:
     skipped = [item.skipped for item in items if item.skipped is not None]
     if not found:
         return Batch(torch.empty(0), torch.empty(0), skipped)
-    clips = torch.stack([item.clip.permute(1, 2, 3, 0) for item in found if item.clip is not None])
+    # torch's own: in a worker it stacks where the training process can see it, so that nothing is copied again.
+    clips: Tensor = default_collate([item.clip.permute(1, 2, 3, 0) for item in found if item.clip is not None])
     return Batch(clips.permute(0, 4, 1, 2, 3), torch.stack([item.target for item in found]), skipped)
 
 

@@ -7,7 +7,7 @@ three.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,8 @@ class TrainTransform:
 
     def __call__(self, frames: Tensor, *, generator: torch.Generator) -> Tensor:
         check_frames(frames)
-        return self.apply(frames, self.draw(frames.shape[1], frames.shape[2], generator=generator))
+        draw = self.draw(frames.shape[1], frames.shape[2], generator=generator)
+        return self.apply(frames, draw, count=len(frames))
 
     @property
     def side(self) -> int:
@@ -84,12 +85,20 @@ class TrainTransform:
         seed = int(torch.randint(2**31, (), generator=generator))
         return Draw(size, down, right, flip, contrast, brightness, seed)
 
-    def apply(self, pictures: Iterable[Tensor], draw: Draw) -> Tensor:
-        """Pictures `(H, W, 3)` uint8, one after the other, to the clip `(3, T, crop, crop)` float32.
+    def apply(self, pictures: Iterable[Tensor], draw: Draw, *, count: int) -> Tensor:
+        """`count` pictures `(H, W, 3)` uint8, one after the other, to the clip `(3, count, crop, crop)` float32.
 
         Each is resized as it comes, and only where the crop lies. The colours of a pixel lie side by side.
         """
-        pixels = torch.stack([*self.cut(pictures, draw)])  # (T, h, w, 3), 0..255
+        down, right = (
+            slice(max(0, start), max(0, start) + min(self.side, length))
+            for start, length in zip((draw.down, draw.right), draw.size)
+        )
+        # One piece of memory, written once: new memory costs more than the arithmetic.
+        pixels = torch.empty(count, down.stop - down.start, right.stop - right.start, 3)  # 0..255
+        into = pixels.numpy()[:, :, ::-1] if draw.flip else pixels.numpy()
+        for place, rows in zip(into, self.cut(pictures, draw.size, down, right), strict=True):
+            place[...] = rows
         if self.color or self.rand_augment:
             pixels = self.recoloured(pixels, draw)
         clip = normalise(pixels.permute(3, 0, 1, 2), self.spec)
@@ -98,24 +107,19 @@ class TrainTransform:
         clip = padded(clip, self.side, draw)
         return self.erased(clip, draw) if self.erase else clip
 
-    def cut(self, pictures: Iterable[Tensor], draw: Draw) -> Iterable[Tensor]:
-        """The part of each resized picture that lies in the crop, mirrored or not: (h, w, 3) float32."""
-        down, right = (
-            slice(max(0, start), max(0, start) + min(self.side, length))
-            for start, length in zip((draw.down, draw.right), draw.size)
-        )
+    def cut(self, pictures: Iterable[Tensor], size: tuple[int, int], down: slice, right: slice) -> Iterator[np.ndarray]:
+        """A part of each picture, resized to `size`: (h, w, 3), which lasts until the next one is asked for."""
         fit: Bilinear | None = None
         for picture in pictures:
             before = (picture.shape[0], picture.shape[1])
-            if self.spec.antialias:
-                small = resize(picture.permute(2, 0, 1).float(), draw.size, antialias=True)
-                rows = small[:, down, right].permute(1, 2, 0).numpy()
-            elif before == draw.size:
-                rows = picture.numpy()[down, right].astype(np.float32)
+            if before == size:
+                yield picture.numpy()[down, right]
+            elif self.spec.antialias:
+                small = resize(picture.permute(2, 0, 1).float(), size, antialias=True)
+                yield small[:, down, right].permute(1, 2, 0).numpy()
             else:
-                fit = fit or Bilinear(before, draw.size, down=down, right=right)
-                rows = fit(picture.numpy())
-            yield torch.from_numpy(np.ascontiguousarray(rows[:, ::-1]) if draw.flip else rows.copy())
+                fit = fit or Bilinear(before, size, down=down, right=right)
+                yield fit(picture.numpy())
 
     def recoloured(self, pixels: Tensor, draw: Draw) -> Tensor:
         """(T, h, w, 3) float 0..255 after ColorJitter and RandAugment, rounded to whole numbers."""

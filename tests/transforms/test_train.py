@@ -54,11 +54,11 @@ def test_a_crop_cuts_what_is_too_large_and_pads_what_is_too_small():
     spec = ClipSpec(frames=1, crop=4, short_side=4, mean=(0, 0, 0), std=(1 / 255,) * 3)
     transform = TrainTransform(spec, (4, 4))
     row = torch.arange(1, 7, dtype=torch.uint8).view(1, 1, 6, 1).expand(1, 1, 6, 3)
-    first = transform.apply(row, drawn(transform, down=0, right=0, flip=False))
+    first = transform.apply(row, drawn(transform, down=0, right=0, flip=False), count=1)
     assert first[0, 0].round().tolist() == [[1, 2, 3, 4], [0] * 4, [0] * 4, [0] * 4]
-    last = transform.apply(row, drawn(transform, down=-3, right=2, flip=False))
+    last = transform.apply(row, drawn(transform, down=-3, right=2, flip=False), count=1)
     assert last[0, 0].round().tolist() == [[0] * 4, [0] * 4, [0] * 4, [3, 4, 5, 6]]
-    mirrored = transform.apply(row, drawn(transform, down=-3, right=2, flip=True))
+    mirrored = transform.apply(row, drawn(transform, down=-3, right=2, flip=True), count=1)
     assert mirrored[0, 0, 3].round().tolist() == [6, 5, 4, 3]
 
 
@@ -71,7 +71,7 @@ def test_a_crop_is_that_of_the_whole_resized_picture(seed, antialias):
     down, right = max(0, draw.down), max(0, draw.right)
     part = whole[:, :, down : down + 20, right : right + 20]
     part = part.flip(3) if draw.flip else part
-    clip = transform.apply(FRAMES, draw)
+    clip = transform.apply(FRAMES, draw, count=4)
     assert torch.allclose(clip.abs().sum(), part.abs().sum(), rtol=1e-4)
     if part.shape[2:] == (20, 20):
         assert torch.allclose(clip, part, atol=1e-5)
