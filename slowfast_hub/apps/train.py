@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -78,13 +77,12 @@ def train(
             multilabel=many_labels,
             fps=fps,
         )
-        if found.multilabel:
-            plan = replace(plan, changes={**plan.changes, "activation": "sigmoid"})
         if auto_batch:
-            plan = with_fitting_micro_batch(plan, found.classes)
+            plan = with_fitting_micro_batch(plan, found)
     if MAIN:
         show_set(found)
-        rate = f"rate {plan.scaled_lr:g} for steps of {plan.batch_size} clips"
+        clips = min(plan.batch_size, len(found.train))
+        rate = f"rate {plan.rate_for(clips):g} for steps of {clips} clips"
         scaled = "" if plan.lr_batch is None else f" ({plan.lr:g} for {plan.lr_batch}, scaled in proportion)"
         say(f"{plan.model}, {plan.epochs:g} epochs, {rate}{scaled}; into {run}")
     try:
@@ -92,7 +90,7 @@ def train(
     except KeyboardInterrupt as stopped:
         say(f"{stopped or 'stopped'}")
         raise typer.Exit(130) from stopped
-    except (ValueError, LookupError, OSError, ArithmeticError) as error:
+    except (ValueError, LookupError, OSError, ArithmeticError, RuntimeError) as error:
         complain(error)
         raise typer.Exit(1) from error
     if MAIN:

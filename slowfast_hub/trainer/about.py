@@ -29,11 +29,10 @@ def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict
         "packages": {name: installed(name) for name in PACKAGES},
         "command": sys.argv,
         "seed": recipe.seed,
-        "learning rate": f"{recipe.scaled_lr:g} for {recipe.batch_size} clips a step",
         "machine": {**machine, "cores": os.cpu_count()},
+        "read videos.csv with": {"multilabel": videos.multilabel, "val_share": 0},
         "videos": {part: len(getattr(videos, part)) for part in ("train", "val", "test")},
         "classes": videos.classes,
-        "multilabel": videos.multilabel,
         "notes": videos.notes,
     }
     for name, text in ((RECIPE, to_toml(recipe)), (ABOUT, json.dumps(about, indent=2) + "\n")):
@@ -43,12 +42,12 @@ def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict
         with whole_file(run / VIDEOS) as partial:
             write_table(partial, videos)
         with whole_file(run / CLASSES) as partial:
-            partial.write_text("".join(f"{name}\n" for name in videos.classes), encoding="utf-8")
+            partial.write_text("".join(f"{name}\n" for name in videos.classes), "utf-8", errors="surrogateescape")
 
 
 def write_table(path: Path, videos: LabelledVideos) -> None:
     """The set and its split as a table that `read_videos` reads; of `spans` their labels alone."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         table = csv.writer(file)
         table.writerow(("video", "label", "split", "group", "start", "end", "fps"))
         for part in ("train", "val", "test"):
@@ -59,12 +58,21 @@ def write_table(path: Path, videos: LabelledVideos) -> None:
 
 def git_state(folder: Path) -> str | None:
     """The commit that the package is at, and whether files differ from it; None for a package that was installed."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    own = [
+        "git",
+        "-C",
+        str(folder),
+        "ls-files",
+        "--error-unmatch",
+        __file__,
+    ]  # it may lie in somebody else's repository
+    state = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        subprocess.run(own, capture_output=True, timeout=10, check=True)
+        done = subprocess.run(state, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()
 
 
 def installed(name: str) -> str | None:

@@ -18,6 +18,7 @@ from slowfast_hub.zoo.save import whole_file
 
 FOLDER = "checkpoints"
 NAME = re.compile(r"step-(\d{9})\.pt")
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}")  # as whole_file names them
 
 
 @dataclass
@@ -25,17 +26,20 @@ class Progress:
     """How far a run has come."""
 
     step: int = 0  # steps done
+    tested: int = 0  # steps done at the last test
     best: float | None = None  # the best answer of a test so far, 0..1
-    best_epoch: int = 0
     worse: int = 0  # tests since it was reached first
 
-    def better(self, answer: float, epoch: int) -> bool:
-        """Take note of a test's answer; whether it is the best so far. Of equal ones it is the last."""
+    def better(self, answer: float) -> bool:
+        """Whether a test's answer is the best so far; of equal ones it is the last."""
+        return self.best is None or answer >= self.best
+
+    def take(self, answer: float, *, kept: bool) -> None:
+        """Take note of a test, and whether its network was kept."""
+        self.tested = self.step
         self.worse = 0 if self.best is None or answer > self.best else self.worse + 1
-        if self.best is not None and answer < self.best:
-            return False
-        self.best, self.best_epoch = answer, epoch
-        return True
+        if kept:
+            self.best = answer
 
 
 def random_state() -> dict[str, Any]:
@@ -73,6 +77,8 @@ def save_checkpoint(run: Path, progress: Progress, state: dict[str, Any], *, kee
         try:
             torch.save({"progress": asdict(progress), **state}, partial)
         except RuntimeError as error:  # of torch's writer, when the disk is full
+            if "DataLoader worker" in str(error):  # raised wherever this process happens to be
+                raise
             raise OSError(f"{path}: cannot be written: {error}") from error
     for old in checkpoints(run)[:-keep]:
         old.unlink()
@@ -94,8 +100,12 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name)) if folder.is_dir() else []
 
 
-def clear_unfinished(run: Path) -> None:
-    """Remove what a run that was killed had begun to write."""
-    folder = run / FOLDER
-    for path in folder.glob(".step-*.pt.*") if folder.is_dir() else ():
-        path.unlink(missing_ok=True)
+def clear(run: Path, step: int) -> None:
+    """Remove what a killed run had begun to write, and the checkpoints after `step`, where a run goes on."""
+    for folder in (run, run / FOLDER):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if UNFINISHED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+    for path in checkpoints(run):
+        if int(NAME.fullmatch(path.name)[1]) > step:  # type: ignore[index]  # `checkpoints` matched it
+            path.unlink()

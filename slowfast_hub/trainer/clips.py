@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from slowfast_hub.spec import ClipSpec, VideoError
-from slowfast_hub.trainer.processes import processes_here
+from slowfast_hub.trainer.processes import apart, processes_here
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.samples import LabelledVideos, Sample, Span
+from slowfast_hub.transforms.eval import MOST_FITTED
 from slowfast_hub.transforms.geometry import resize_long
 from slowfast_hub.transforms.train import TrainTransform
 from slowfast_hub.video.sampling import random_indices
@@ -106,6 +107,10 @@ class ClipDataset(Dataset[Item]):
             spec = replace(spec, fps=spec.fps * factor)
         indices = random_indices(reader.info, spec, generator)
         draw = self.transform.draw(reader.info.height, reader.info.width, generator=generator)
+        if draw.size[0] * draw.size[1] > MOST_FITTED:
+            raise VideoError(
+                reader.info.source, f"pictures would become {draw.size[1]} x {draw.size[0]} px; crop them first"
+            )
         numbers, places = indices.unique(return_inverse=True)
         clip = self.transform.apply(reader.stream(numbers.tolist()), draw, count=len(numbers))
         if len(numbers) < len(indices):  # a short video holds its last frame
@@ -209,7 +214,7 @@ def training_set(recipe: Recipe, videos: LabelledVideos, spec: ClipSpec) -> Clip
     """The clips of the training part, as the recipe makes them."""
     transform = TrainTransform(
         spec,
-        recipe.jitter or usual_jitter(spec),
+        recipe.jitter or usual_jitter(spec, clip_side(recipe, spec)),
         crop=clip_side(recipe, spec),
         jitter_inverse=recipe.jitter_inverse,
         aspect=recipe.aspect,
@@ -219,6 +224,10 @@ def training_set(recipe: Recipe, videos: LabelledVideos, spec: ClipSpec) -> Clip
         rand_augment=recipe.rand_augment,
         erase=recipe.erase,
     )
+    if recipe.speed and spec.fps is None:
+        raise ValueError(
+            "speed changes the clock of a clip, and this network counts the file's own frames: leave it out"
+        )
     return ClipDataset(
         [hold(sample, recipe.hold) for sample in videos.train] if recipe.hold else videos.train,
         spec,
@@ -236,14 +245,15 @@ def clip_side(recipe: Recipe, spec: ClipSpec) -> int:
     return recipe.crop or spec.crop
 
 
-def usual_jitter(spec: ClipSpec) -> tuple[int, int]:
-    """The sizes of the paper for a network that is tested with others: 256 to 320 where the short side is 256 px.
+def usual_jitter(spec: ClipSpec, side: int) -> tuple[int, int]:
+    """The sizes of the paper in proportion, for clips of `side` px: 256 to 320 where a test cuts 256 px from 256.
 
-    Of whole pictures, which are padded to a square of `crop`, from 7/8 to 9/8 of it.
+    Of whole pictures, which are padded to a square, from 7/8 to 9/8 of it.
     """
     if spec.fit == "contain":
-        return round(spec.crop * 7 / 8), round(spec.crop * 9 / 8)
-    return spec.short_side, round(spec.short_side * 5 / 4)
+        return round(side * 7 / 8), round(side * 9 / 8)
+    short = spec.short_side * side / spec.crop
+    return round(short), round(short * 5 / 4)
 
 
 def make_loader(dataset: ClipDataset, turns: Turns, workers: int, device: torch.device) -> Iterable[Batch]:
@@ -255,6 +265,7 @@ def make_loader(dataset: ClipDataset, turns: Turns, workers: int, device: torch.
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        worker_init_fn=apart,
         generator=torch.Generator(),  # its draws are nobody's, and the global ones stay where a checkpoint has them
     )
 

@@ -23,7 +23,7 @@ from slowfast_hub.predict.predictor import check_answers_rgb
 from slowfast_hub.predict.speed import Precision, best_batch_size, name_of, prepare
 from slowfast_hub.predict.views import parse_views, plan_views
 from slowfast_hub.spec import Arch, ClipSpec, Limits, VideoError, Views, one_of, whole
-from slowfast_hub.trainer.processes import process_state
+from slowfast_hub.trainer.processes import apart, process_state
 from slowfast_hub.trainer.samples import Sample
 from slowfast_hub.transforms.eval import EvalTransform
 
@@ -223,7 +223,9 @@ def answers(
             progress(len(done), total)
 
     def clips() -> Iterator[Tensor]:
-        loader: Iterable[View | Answer] = DataLoader(stream, batch_size=None, num_workers=min(workers, total))
+        loader: Iterable[View | Answer] = DataLoader(
+            stream, batch_size=None, num_workers=min(workers, total), worker_init_fn=apart
+        )
         for item in loader:
             if isinstance(item, View):
                 under_way.append((item.number, item.of, item.views))

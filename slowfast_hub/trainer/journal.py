@@ -133,10 +133,11 @@ def read_lines(path: Path) -> list[Record]:
     return records
 
 
-def rewind(run: Path, step: int) -> None:
-    """Forget the records after `step`: a run that goes on from there makes them again."""
+def rewind(run: Path, step: int, tested: int) -> None:
+    """Forget the records after `step`, and the tests after step `tested`: a run that goes on makes them again."""
     for file in (run / LOG, run / SKIPPED):
         if file.exists():
-            kept = [record for record in read_lines(file) if record.get("step", 0) <= step]
+            last = {"test": tested}
+            kept = [record for record in read_lines(file) if record["step"] <= last.get(record.get("kind", ""), step)]
             with whole_file(file) as partial:
                 partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")

@@ -14,26 +14,26 @@ from torch.optim import Optimizer
 from slowfast_hub.trainer.recipe import Recipe
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe, rate: float) -> Optimizer:
     """timm's optimiser of that name; biases and batch norm do not decay."""
     from timm.optim import create_optimizer_v2
 
     return create_optimizer_v2(
         model,
         opt=recipe.optimizer,
-        lr=recipe.scaled_lr,
+        lr=rate,
         weight_decay=recipe.weight_decay,
         momentum=recipe.momentum,
         layer_decay=recipe.layer_decay,
     )
 
 
-def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> Any:
+def make_scheduler(optimizer: Optimizer, recipe: Recipe, rate: float, steps: int) -> Any:
     """timm's scheduler; `step_update(n)` sets the rates for step n, counted from 0. steps: of one epoch."""
     from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 
     total, warmup = max(1, round(recipe.epochs * steps)), round(recipe.warmup_epochs * steps)
-    start = recipe.scaled_lr * recipe.warmup_start
+    start = rate * recipe.warmup_start
     if recipe.schedule == "cosine":
         scheduler: Any = CosineLRScheduler(optimizer, total, warmup_t=warmup, warmup_lr_init=start, t_in_epochs=False)
     else:

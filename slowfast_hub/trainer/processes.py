@@ -28,3 +28,12 @@ def process_state() -> Any:
 def processes_here() -> int:
     """How many of them share this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def apart(worker: int) -> None:
+    """Take a worker out of the group of processes that torchrun, or Ctrl-C on a terminal, signals all at once.
+
+    The clips that it has are needed for the step that is still done; it ends when this process does.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()

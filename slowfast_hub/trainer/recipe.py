@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,7 +17,10 @@ SHIPPED = resources.files("slowfast_hub.trainer") / "recipes"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a run depends on but the videos. A clip is one view of one video; an epoch shows each video once."""
+    """Everything a run depends on but the videos.
+
+    A clip is one view of one video. An epoch shows each video once, but for those that are left when no step is full.
+    """
 
     # The network
     model: str  # what create_model takes; a name with a tag, and a folder or repository, bring their weights
@@ -38,7 +42,7 @@ class Recipe:
     warmup_epochs: float = 34  # a straight line up to where the schedule is by then
     warmup_start: float = 0.1  # where it begins, as a share of the rate
     head_epochs: float = 0.0  # at the beginning the new classifier learns alone
-    patience: int = 0  # tests without a better answer after which the run ends; 0: it never does
+    patience: int = 0  # tests without a better answer after which the run ends; 0, and without a val part: never
     clip_grad: float | None = None  # largest norm of the gradient
     ema_decay: float = 0.0  # running mean of the weights that is tested and kept in place of the last ones; 0: off
     # The answer
@@ -85,6 +89,12 @@ class Recipe:
                 whole(f"recipe.{name}", getattr(self, name), 1)
         for name in ("epochs", "lr", "weight_decay", "warmup_epochs", "head_epochs", "mixup", "cutmix"):
             at_least(f"recipe.{name}", getattr(self, name), 0)
+        if not (0 < self.epochs < math.inf and self.lr < math.inf):
+            raise ValueError(f"recipe.epochs is above 0, and finite as lr is; got {self.epochs} and {self.lr}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"recipe.seed is a whole number from 0; got {self.seed!r}")
+        if None in self.changes.values():
+            raise ValueError(f"recipe.changes cannot hold None, for which TOML has no word; got {self.changes}")
         for name in ("flip", "erase", "step_decay", "warmup_start", "label_smoothing", "ema_decay", "color"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"recipe.{name} must be in 0..1; got {getattr(self, name)!r}")
@@ -105,6 +115,16 @@ class Recipe:
             )
         if self.jitter is not None and (len(self.jitter) != 2 or not 1 <= self.jitter[0] <= self.jitter[1]):
             raise ValueError(f"jitter is (smallest, largest) in px; got {self.jitter}")
+        if self.milestones and self.milestones[-1] >= self.epochs:
+            raise ValueError(f"milestones {self.milestones} lie beyond the run of {self.epochs} epochs")
+        if self.swap and not self.flip:
+            raise ValueError("swap says what a flip does, and flip is 0: leave swap out")
+        if len({*self.swap, *self.swap.values()}) != 2 * len(self.swap):
+            raise ValueError(f"swap names pairs of classes, each class once; got {self.swap}")
+        if self.batch_norm == "frozen" and self.precise_norm:
+            raise ValueError(
+                "precise_norm takes statistics anew, which batch_norm='frozen' keeps: leave one of them out"
+            )
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise ValueError(f"recipe.layer_decay must be in (0, 1]; got {self.layer_decay!r}")
         if self.clip_grad is not None and not self.clip_grad > 0:
@@ -114,10 +134,9 @@ class Recipe:
         if self.norm_clips is not None and self.batch_norm != "batch":
             raise ValueError(f"norm_clips belongs to batch_norm='batch'; got {self.batch_norm!r}")
 
-    @property
-    def scaled_lr(self) -> float:
-        """The rate for this batch size (Goyal et al. 2017: it grows with the number of clips)."""
-        return self.lr if self.lr_batch is None else self.lr * self.batch_size / self.lr_batch
+    def rate_for(self, clips: int) -> float:
+        """The learning rate for steps of so many clips (Goyal et al. 2017: it grows with their number)."""
+        return self.lr if self.lr_batch is None else self.lr * clips / self.lr_batch
 
 
 KINDS: dict[str, Any] = get_type_hints(Recipe)
@@ -141,6 +160,8 @@ def read_recipe(source: str | Path, overrides: Mapping[str, object] | Sequence[s
     for key, value in given.items():
         table, dot, inner = key.partition(".")
         if dot:
+            if table not in ("changes", "swap") or "." in inner:
+                raise TypeError(f"{key}: changes.FIELD and swap.CLASS alone reach into a table; give a whole one else")
             values[table] = {**values.get(table, {}), inner: value}
         else:
             values[key] = value

@@ -21,7 +21,7 @@ def write_report(run: Path) -> Path:
     figures = [("steps", str(steps[-1]["step"]) if steps else "0")]
     for record in tests[-1:]:
         name = answer_of(record)
-        best = max(tests, key=lambda test: test[name])
+        best = max(reversed(tests), key=lambda test: test[name])  # of equal ones the last is kept
         figures += [(f"best {name}", f"{100 * best[name]:.1f} % in epoch {best['epoch']}")]
         figures += [
             (f"last {name}", f"{100 * record[name]:.1f} %, {record['decoded']} of {record['requested']} videos")
@@ -46,12 +46,10 @@ def answer_of(test: Record) -> str:
 
 def curves(steps: Sequence[Record], epochs: Sequence[Record], tests: Sequence[Record]) -> str:
     """Loss, answers and rate over the steps, as SVG."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(3, 1, figsize=(8, 9), sharex=True, layout="constrained")
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True)
     draw(axes[0], "loss", [(steps, "loss", "step", 0.3), (epochs, "loss", "epoch", 1.0)])
     if epochs and "accuracy" in epochs[0]:
         draw(axes[1], "share right", [(epochs, "accuracy", "training clips", 1.0)])
@@ -61,7 +59,6 @@ def curves(steps: Sequence[Record], epochs: Sequence[Record], tests: Sequence[Re
     axes[2].set_xlabel("step")
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 

@@ -9,20 +9,25 @@ import torch
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.trainer.recipe import Recipe
+from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.describe import fields_from_json, read_header
 from slowfast_hub.zoo.hub import hub_source
 from slowfast_hub.zoo.load import CLASSIFIER, LoadError, mismatches, read_safetensors, shorten
 
 
-def start_model(recipe: Recipe, classes: Sequence[str]) -> VideoModel:
-    """The network of the recipe for these classes, in training mode.
+def start_model(recipe: Recipe, videos: LabelledVideos) -> VideoModel:
+    """The network of the recipe for the classes of a set, in training mode; with sigmoid where it is multi-label.
 
-    Its weights are those of `recipe.init`, else of the tag, folder or repository in `recipe.model`, else fresh. Fresh
-    in
-    any case: a classifier for other classes, and non-local blocks where `init` has none.
+    Its weights are those of `recipe.init`, else of the tag, folder or repository in `recipe.model`, else fresh. A
+    classifier for other classes is fresh in any case, and so are non-local blocks where `init` has none.
     """
-    changes = fields_from_json(recipe.changes)
+    classes, activation = videos.classes, "sigmoid" if videos.multilabel else "softmax"
+    if recipe.changes.get("activation", activation) != activation:
+        raise ValueError(
+            f"a set with {'any number of labels' if videos.multilabel else 'one label'} needs {activation}"
+        )
+    changes = {**fields_from_json(recipe.changes), "activation": activation}
     known = recipe.init is None and has_weights(recipe)
     model = create_model(recipe.model, pretrained=known, num_classes=len(classes), **changes)
     if recipe.init is not None:

@@ -11,9 +11,11 @@ import itertools
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,12 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_hub.models import VideoModel
+from slowfast_hub.predict.views import parse_views
 from slowfast_hub.trainer import batch_norm
 from slowfast_hub.trainer.about import write_about
 from slowfast_hub.trainer.checkpoint import (
     Progress,
     checkpoints,
-    clear_unfinished,
+    clear,
     load_checkpoint,
     random_state,
     save_checkpoint,
@@ -51,14 +54,14 @@ from slowfast_hub.trainer.optim import make_optimizer, make_scheduler
 from slowfast_hub.trainer.processes import process_state
 from slowfast_hub.trainer.recipe import Recipe, recipe_of, to_toml
 from slowfast_hub.trainer.regularise import drop_paths, make_mix
-from slowfast_hub.trainer.report import write_report
+from slowfast_hub.trainer.report import RECIPE, write_report
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.trainer.start import answering, has_weights, start_model
 from slowfast_hub.zoo.create import from_pretrained
 from slowfast_hub.zoo.hub import CARD, save_pretrained
 
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
-LOSSES_TOGETHER = 10  # steps after which processes tell each other their losses
+LOSSES_TOGETHER = 10  # the most steps after which processes tell each other their losses
 FURTHEST = 0.05  # of the logits' spread: what half precision may change on the first batch
 
 
@@ -109,8 +112,10 @@ class Training:
         self.recipe, self.videos, self.out = recipe, videos, out
         self.accelerator = make_accelerator(recipe)
         self.processes = self.accelerator.num_processes
+        if out is not None and self.accelerator.is_main_process:
+            check_folder(out)
         set_seed(recipe.seed)
-        network = start_model(recipe, videos.classes)
+        network = start_model(recipe, videos)
         network.set_grad_checkpointing(recipe.grad_checkpointing)
         drop_paths(network, recipe.drop_path)
         self.network = batch_norm.arrange(network, recipe).to(self.accelerator.device)
@@ -118,23 +123,25 @@ class Training:
         set_seed(recipe.seed, device_specific=True)  # dropout differs between processes
 
         clips = training_set(recipe, videos, network.arch.clip)
-        share = math.ceil(min(recipe.batch_size, len(clips)) / self.processes)
+        share = min(recipe.batch_size, len(clips)) / self.processes  # of one process
         self.turns = Turns(
             len(clips),
             batch_size=recipe.batch_size,
             process=self.accelerator.process_index,
             processes=self.processes,
-            turns=math.ceil(share / (recipe.micro_batch or share)),
+            turns=min(math.ceil(math.ceil(share) / (recipe.micro_batch or math.ceil(share))), max(1, int(share))),
             seed=recipe.seed,
             weights=sample_weights(videos) if recipe.balance == "sampler" else None,
         )
+        check_turn(recipe, int(share / self.turns.turns))
         self.steps = self.turns.steps  # of an epoch
         self.total = max(1, round(recipe.epochs * self.steps))
         self.workers = workers_of(recipe)
         self.loader = make_loader(clips, self.turns, self.workers, self.accelerator.device)
 
-        self.optimizer = self.accelerator.prepare_optimizer(make_optimizer(self.network, recipe))
-        self.scheduler = make_scheduler(self.optimizer.optimizer, recipe, self.steps)
+        rate = recipe.rate_for(self.turns.batch_size)
+        self.optimizer = self.accelerator.prepare_optimizer(make_optimizer(self.network, recipe, rate))
+        self.scheduler = make_scheduler(self.optimizer.optimizer, recipe, rate, self.steps)
         self.ema = make_ema(self.network, recipe)
         self.loss_of = loss_of(recipe, videos).to(self.accelerator.device)
         self.mix = make_mix(recipe, len(videos.classes))
@@ -145,6 +152,11 @@ class Training:
         self.asked_to_stop = False
         self.untold: list[Tensor] = []  # losses of the steps that processes have not told each other yet
         self.rates: list[float] = []  # of the same steps
+        self.told_at = time.perf_counter()
+        self.together = 1  # steps after which they do
+        self.sums = torch.zeros(3)  # of the epoch: loss, right answers, clips
+        self.skipped: list[Skipped] = []  # videos of this process that are not listed yet
+        self.num_skipped = 0  # of the epoch, of all processes, listed
         self.journal = Journal(
             out if self.accelerator.is_main_process else None,
             log=log if self.accelerator.is_main_process else None,
@@ -157,58 +169,70 @@ class Training:
     def run(self, resume: str) -> VideoModel:
         """All of it."""
         self.resume(resume)
-        while self.progress.step < self.total and not self.done:
-            self.epoch()
-        return self.finish()
+        finished = not self.test_is_due and self.over
+        while self.test_is_due or not self.over:
+            if self.test_is_due:  # also of a run that was stopped before it
+                self.test()
+            else:
+                self.epoch()
+        return self.finish(finished)
 
     def resume(self, how: str) -> None:
         """Go on from a checkpoint, if there is one and it is wanted."""
-        path = None if how in ("auto", "never") else Path(how)
-        found = [] if self.out is None else checkpoints(self.out)
-        if how == "never" and found:
-            raise FileExistsError(f"{self.out} holds a run already; choose another folder, or resume it")
-        path = found[-1] if path is None and found else path
+        from accelerate.utils import broadcast_object_list
+
+        (path,) = broadcast_object_list([self.checkpoint(how)])
         if path is not None:
+            if not path.is_file():
+                raise ValueError(
+                    f"{path}: no such checkpoint here; all machines of a run need one folder that they share"
+                )
             self.restore(path)
             self.journal.say(f"resumed from {path}, after step {self.progress.step}")
         self.accelerator.wait_for_everyone()
         if self.out is not None and self.accelerator.is_main_process:
-            clear_unfinished(self.out)
-            rewind(self.out, self.progress.step)
+            clear(self.out, self.progress.step)
+            rewind(self.out, self.progress.step, self.progress.tested)
             machine = {"processes": self.processes, "device": str(self.accelerator.device), "workers": self.workers}
             write_about(self.out, self.recipe, self.videos, machine)
 
+    def checkpoint(self, how: str) -> Path | None:
+        """Where to go on from."""
+        found = [] if self.out is None else checkpoints(self.out)
+        if how == "never" and found:
+            raise FileExistsError(f"{self.out} holds a run already; choose another folder, or resume it")
+        if how in ("auto", "never"):
+            return found[-1] if found else None
+        return Path(how)
+
     def epoch(self) -> None:
-        """The rest of an epoch, from where the run stands; then its test and a checkpoint."""
+        """The rest of an epoch, from where the run stands, and a checkpoint."""
         epoch, self.turns.first = divmod(self.progress.step, self.steps)
         self.turns.epoch = epoch
         end = min(self.total, (epoch + 1) * self.steps)
-        timer, skipped, sums, stop = Timer(), list[Skipped](), torch.zeros(3), False
+        if not self.turns.first:
+            self.sums, self.num_skipped = torch.zeros(3), 0
+        timer = Timer()
         batches = timer.waiting(self.loader)
         if self.progress.step == 0 and self.recipe.precision != "float32":
             batches = self.checked(batches)
         for step in range(self.progress.step, end):
             self.phase(step)
             self.scheduler.step_update(step)
-            skipped += self.step([next(batches) for _ in range(self.turns.turns)])
+            self.step([next(batches) for _ in range(self.turns.turns)])
             self.progress.step = step + 1
-            save = step + 1 < end and bool(self.recipe.save_every) and (step + 1) % self.recipe.save_every == 0
+            save = bool(self.recipe.save_every) and (step + 1) % self.recipe.save_every == 0
             ask = self.asked_to_stop and self.processes == 1
-            if step + 1 < end and not save and not ask and len(self.untold) < LOSSES_TOGETHER:
+            if step + 1 < end and not save and not ask and len(self.untold) < self.together:
                 continue
-            told, stop = self.tell()
-            sums += told
-            self.journal.advance(step + 1, f"epoch {epoch + 1}, loss {float(sums[0] / sums[2].clamp(min=1)):.3f}")
-            if save or (stop and step + 1 < end):
+            stop = self.tell()
+            self.journal.advance(step + 1, f"epoch {epoch + 1}, loss {self.means()['loss']:.3f}")
+            if step + 1 == end:
+                self.tell_epoch(epoch + 1, timer)
+            if save or stop or step + 1 == end:
                 self.save()
-            if stop and step + 1 < end:
+            if stop:
                 raise KeyboardInterrupt(f"stopped after step {step + 1}; the same command goes on from there")
-        self.tell_epoch(epoch + 1, sums, timer, skipped)
-        if self.videos.val and ((epoch + 1) % self.recipe.eval_every == 0 or end == self.total):
-            self.test(epoch + 1)
-        self.save()
-        if stop:
-            raise KeyboardInterrupt(f"stopped after epoch {epoch + 1}; the same command goes on from there")
 
     def phase(self, step: int) -> None:
         """Which layers learn in this step, and how batch norm behaves: as the recipe has it."""
@@ -231,8 +255,8 @@ class Training:
         if self.recipe.batch_norm == "frozen":
             batch_norm.still(self.network)
 
-    def step(self, batches: list[Batch]) -> list[Skipped]:
-        """One step of the optimiser, in as many turns as there are batches; the videos that could not be read."""
+    def step(self, batches: list[Batch]) -> None:
+        """One step of the optimiser, in as many turns as there are batches."""
         told = torch.zeros(3, device=self.accelerator.device)  # loss, right answers, clips
         share = self.turns.batch_size / self.processes  # gradients are averaged over processes
         for turn, batch in enumerate(batches):
@@ -250,7 +274,7 @@ class Training:
             self.ema.update(self.network, step=self.progress.step + 1)
         self.untold.append(told)
         self.rates.append(max(group["lr"] for group in self.optimizer.param_groups))
-        return [skipped for batch in batches for skipped in batch.skipped]
+        self.skipped += [skipped for batch in batches for skipped in batch.skipped]
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum of the losses of a batch, and how many of its first answers are right."""
@@ -271,7 +295,7 @@ class Training:
         """A loss of 0 that all processes can go backward from, where no video of a batch could be read."""
         arch = self.network.arch
         side = clip_side(self.recipe, arch.clip)
-        batch_norm.still(self.network)  # black pictures are no statistics
+        self.network.eval()  # black pictures are no statistics, and no block is computed twice in another mode
         black = torch.zeros(1, arch.in_chans, arch.clip.frames, side, side, device=self.accelerator.device)
         loss = 0 * self.model(black).float().sum()
         self.to_training()
@@ -300,68 +324,74 @@ class Training:
         yield first
         yield from batches
 
-    def tell(self) -> tuple[Tensor, bool]:
-        """Losses of the last steps, of all processes together, into the log.
-
-        Returns their sums (loss, right answers, clips), and whether a process was asked to stop.
-        """
-        stop = torch.full_like(self.untold[0], float(self.asked_to_stop))
-        told = self.accelerator.reduce(torch.stack([*self.untold, stop])).cpu()
-        first = self.progress.step - len(self.untold) + 1
-        for step, (loss, right, clips), rate in zip(range(first, self.progress.step + 1), told.tolist(), self.rates):
+    def tell(self) -> bool:
+        """Losses of the last steps, of all processes together, into the log; whether a process was asked to stop."""
+        seconds = time.perf_counter() - self.told_at
+        asked = self.untold[0].new_tensor([float(self.asked_to_stop), seconds / len(self.untold), 0.0])
+        *told, (stop, seconds, _) = self.accelerator.reduce(torch.stack([*self.untold, asked])).tolist()
+        for step, (loss, right, clips), rate in zip(
+            itertools.count(self.progress.step - len(told) + 1), told, self.rates
+        ):
             if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"the loss is {loss} in step {step}: lower lr (now {rate:g}) or set clip_grad, and go on from the "
-                    "last checkpoint"
+                    f"the loss is {loss} in step {step}: start in another folder with a lower lr (now {rate:g}) "
+                    "or with clip_grad; the best network so far is init=local-dir:RUN"
                 )
+            self.sums += torch.tensor([loss, right, clips])
             self.journal.write({"kind": "step", "step": step, "lr": rate, **self.means(loss, right, clips)})
         self.untold.clear()
         self.rates.clear()
-        return told[:-1].sum(0), bool(told[-1].any())
+        self.told_at = time.perf_counter()
+        # A request to stop is heard within five seconds or a step; all processes count the same seconds.
+        self.together = max(1, min(LOSSES_TOGETHER, int(5 * self.processes / seconds)))
+        return stop > 0
 
-    def means(self, loss: float, right: float, clips: float) -> Record:
-        """Sums as a record."""
+    def means(self, *sums: float) -> Record:
+        """Sums of losses, right answers and clips as a record; those of the epoch if none are given."""
+        loss, right, clips = sums or self.sums.tolist()
         record: Record = {"loss": loss / max(clips, 1), "clips": round(clips)}
         return record if self.videos.multilabel else {**record, "accuracy": right / max(clips, 1)}
 
-    def tell_epoch(self, epoch: int, sums: Tensor, timer: Timer, skipped: list[Skipped]) -> None:
-        """What an epoch was like."""
+    def list_skipped(self) -> None:
+        """The videos that could not be read, of all processes, into their file."""
         from accelerate.utils import gather_object
 
-        skipped = [Skipped(*found) for found in gather_object(skipped)]
-        record = {
-            "kind": "epoch",
-            "step": self.progress.step,
-            "epoch": epoch,
-            **self.means(*sums.tolist()),
-            "seconds": timer.seconds,
-            "wait_seconds": timer.wait_s,
-            "skipped": len(skipped),
-        }
-        self.journal.write(record)
+        found = [Skipped(*each) for each in gather_object(self.skipped)]
+        self.skipped.clear()
+        self.num_skipped += len(found)
+        if found:
+            self.journal.say(f"{len(found)} videos could not be read and were left out, such as {found[0].reason}")
+        if self.out is not None and self.accelerator.is_main_process:
+            for each in found:
+                line = {"step": self.progress.step, "epoch": each.epoch + 1, "video": each.video, "reason": each.reason}
+                append_line(self.out / SKIPPED, line)
+
+    def tell_epoch(self, epoch: int, timer: Timer) -> None:
+        """What an epoch was like."""
+        self.list_skipped()
+        times = {"seconds": timer.seconds, "wait_seconds": timer.wait_s}
+        record = {"kind": "epoch", "step": self.progress.step, "epoch": epoch, **self.means(), **times}
+        self.journal.write({**record, "skipped": self.num_skipped})
         accuracy = "" if self.videos.multilabel else f", {100 * record['accuracy']:.1f} % of the clips right"
         self.journal.say(f"epoch {epoch}: loss {record['loss']:.4f}{accuracy}; {advice(timer, self.workers)}")
-        if skipped:
-            self.journal.say(f"{len(skipped)} videos could not be read and were left out, such as {skipped[0].reason}")
-            if self.out is not None and self.accelerator.is_main_process:
-                for found in skipped:
-                    append_line(
-                        self.out / SKIPPED,
-                        {
-                            "step": self.progress.step,
-                            "epoch": found.epoch + 1,
-                            "video": found.video,
-                            "reason": found.reason,
-                        },
-                    )
         if not record["clips"]:
-            raise ValueError(f"no video of epoch {epoch} could be read, such as {skipped[0].reason}")
+            raise ValueError(f"no video of epoch {epoch} could be read; slowfast-hub data check says why")
 
-    def test(self, epoch: int) -> None:
-        """Test the network on the `val` part, and keep it if it is the best so far."""
-        if self.recipe.precise_norm:
-            self.measure_norm()
-        network = answering(self.tested, self.videos.classes)
+    @property
+    def over(self) -> bool:
+        """Whether all steps are done, or tests have stopped getting better."""
+        return self.progress.step >= self.total or 0 < self.recipe.patience <= self.progress.worse
+
+    @property
+    def test_is_due(self) -> bool:
+        """Whether an epoch has ended whose test is not done yet."""
+        epoch, rest = divmod(self.progress.step, self.steps)
+        end = self.progress.step == self.total or (not rest and epoch % self.recipe.eval_every == 0)
+        return bool(self.videos.val) and end and self.progress.tested < self.progress.step
+
+    def test(self) -> None:
+        """Test the network on the `val` part, keep it if it is the best so far, and write a checkpoint."""
+        network, epoch = self.answering(), math.ceil(self.progress.step / self.steps)
         evaluation = evaluate(
             network.to(self.accelerator.device),
             self.videos.val,
@@ -374,89 +404,99 @@ class Training:
         )
         metrics = measure(evaluation)
         answer = (metrics.mean_ap if self.videos.multilabel else metrics.top1) or 0.0
-        better = self.progress.better(answer, epoch)
-        if better:
-            self.keep(network, f"{metrics.line}; chosen by this very test")
+        better = self.progress.better(answer) and self.keep(network, f"{metrics.line}; chosen by this very test")
+        self.progress.take(answer, kept=better)
         name = "mAP" if self.videos.multilabel else "top1"
-        record = {
-            "kind": "test",
-            "step": self.progress.step,
-            "epoch": epoch,
-            name: answer,
-            "requested": metrics.requested,
-        }
-        self.journal.write({**record, "decoded": metrics.decoded})
+        record = {"kind": "test", "step": self.progress.step, "epoch": epoch, name: answer}
+        self.journal.write({**record, "requested": metrics.requested, "decoded": metrics.decoded})
         self.journal.say(
             f"epoch {epoch}: test {name} {100 * answer:.1f} %, {metrics.decoded} of {metrics.requested} videos, "
             f"views {self.recipe.eval_views}{'; the best so far' if better else ''}"
         )
+        self.save()
+        if self.asked_to_stop and self.processes == 1:
+            raise KeyboardInterrupt(f"stopped after epoch {epoch}; the same command goes on from there")
 
-    def measure_norm(self) -> None:
-        """Statistics of batch norm for the weights as they are now."""
-        self.turns.first = 0
-        batches = itertools.islice(self.loader, self.recipe.precise_norm)
-        batch_norm.measure_anew(self.tested, batches, self.accelerator.device, self.average)
+    def answering(self) -> VideoModel:
+        """A copy of the network whose answers count, the same in all processes, on the CPU."""
+        from accelerate.utils import broadcast
+
+        tested = self.network if self.ema is None else self.ema.module
+        if self.recipe.precise_norm:
+            self.turns.first = 0
+            batches = itertools.islice(self.loader, self.recipe.precise_norm)
+            batch_norm.measure_anew(tested, batches, self.accelerator.device, self.average)
+        for buffer in tested.buffers():  # running statistics are those of a process's own last clips
+            broadcast(buffer)
+        return answering(tested, self.videos.classes)
 
     def average(self, value: Tensor) -> Tensor:
         """The mean over all processes."""
         return self.accelerator.reduce(value, reduction="mean")
 
-    def keep(self, network: VideoModel, note: str) -> None:
-        """Make this the network that the run gives. note: what its card says of it."""
-        network = network.cpu()
+    def keep(self, network: VideoModel, note: str) -> bool:
+        """Make this the network that the run gives; whether that could be written. note: what its card says of it."""
+        from accelerate.utils import broadcast_object_list
+
+        network, kept = network.cpu(), True
         if self.out is None:
             self.best = network
         elif self.accelerator.is_main_process:
-            (self.out / CARD).unlink(missing_ok=True)  # it tells the figures of another network
-            save_pretrained(network, self.out, origin={"source": "trained with slowfast_hub.trainer", "val": note})
+            try:
+                (self.out / CARD).unlink(missing_ok=True)  # it tells the figures of another network
+                save_pretrained(network, self.out, origin={"source": "trained with slowfast_hub.trainer", "val": note})
+            except OSError as error:
+                kept = False
+                self.complain(f"the network of step {self.progress.step} could not be written: {error}")
+        (kept,) = broadcast_object_list([kept])
+        return bool(kept)
 
-    def finish(self) -> VideoModel:
-        """The network of the run, and the report."""
-        if self.progress.best is None:
-            self.keep(answering(self.tested, self.videos.classes), "not tested")
+    def complain(self, text: str) -> None:
+        """What went wrong and does not end the run."""
+        self.journal.write({"kind": "error", "step": self.progress.step, "error": text})
+        self.journal.say(text)
+
+    def finish(self, finished: bool) -> VideoModel:
+        """The network of the run, and the report. finished: there was nothing left to do."""
+        if self.progress.best is None and not self.keep(self.answering(), "not tested"):
+            raise OSError(f"{self.out}: no space for the network; make some, and the same command writes it")
         self.accelerator.wait_for_everyone()
-        self.journal.write({"kind": "end", "step": self.progress.step, "best": self.progress.best})
-        if self.out is None:
-            assert self.best is not None
+        if self.best is not None:
             return self.best
+        assert self.out is not None  # else the best network is held
         if self.accelerator.is_main_process:
+            if not finished:
+                self.journal.write({"kind": "end", "step": self.progress.step, "best": self.progress.best})
             write_report(self.out)
         return from_pretrained(self.out)
 
     # What it needs on the way
 
-    @property
-    def tested(self) -> VideoModel:
-        """The network whose answers count."""
-        return self.network if self.ema is None else self.ema.module
-
-    @property
-    def done(self) -> bool:
-        """Whether the tests have stopped getting better."""
-        return 0 < self.recipe.patience <= self.progress.worse
-
     def save(self) -> None:
         """Write a checkpoint; on a full disk say so and go on."""
         from accelerate.utils import gather_object
 
+        self.list_skipped()
         random_states = gather_object([random_state()])
-        if self.out is None or not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        state = {
-            "set": self.set_text,
-            "recipe": to_toml(self.recipe),
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "random": random_states,
-        }
-        try:
-            save_checkpoint(self.out, self.progress, state, keep=self.recipe.keep)
-        except OSError as error:
-            self.journal.write({"kind": "error", "step": self.progress.step, "error": str(error)})
-            self.journal.say(f"no checkpoint after step {self.progress.step}, the last one stays: {error}")
+        if self.out is not None and self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "set": self.set_text,
+                "recipe": to_toml(self.recipe),
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "ema": None if self.ema is None else self.ema.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "random": random_states,
+                "sums": self.sums,
+                "num_skipped": self.num_skipped,
+            }
+            try:
+                save_checkpoint(self.out, self.progress, state, keep=self.recipe.keep)
+            except OSError as error:
+                self.complain(f"no checkpoint after step {self.progress.step}, the last one stays: {error}")
+        # A process that leaves a stopped run earlier makes the launcher end the one that writes.
+        self.accelerator.wait_for_everyone()
 
     def restore(self, path: Path) -> None:
         """Go on where a checkpoint was written."""
@@ -470,6 +510,9 @@ class Training:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.sums, self.num_skipped = state["sums"], state["num_skipped"]
+        if self.out is None or path.parent.parent.resolve() != self.out.resolve():
+            self.progress.best, self.progress.worse = None, 0  # its best network lies elsewhere
         if len(state["random"]) == self.processes:
             set_random_state(state["random"][self.accelerator.process_index])
         else:
@@ -477,8 +520,14 @@ class Training:
 
     @property
     def set_text(self) -> str:
-        """The set, so far as a checkpoint depends on it."""
-        return f"{len(self.videos.train)} training videos of {len(self.videos.classes)} classes"
+        """The set, so far as a checkpoint depends on it: how many videos, and a digest of their names and labels."""
+        digest = sha256(repr(self.videos.classes).encode())
+        for part in (self.videos.train, self.videos.val):
+            for sample in part:
+                digest.update(repr((sample.name, sample.labels)).encode(errors="surrogateescape"))
+            digest.update(b"end of a part")
+        numbers = f"{len(self.videos.train)} training and {len(self.videos.val)} val videos"
+        return f"{numbers} of {len(self.videos.classes)} classes, digest {digest.hexdigest()[:12]}"
 
 
 def make_accelerator(recipe: Recipe) -> Any:
@@ -504,11 +553,12 @@ def loss_of(recipe: Recipe, videos: LabelledVideos) -> nn.Module:
     balance="loss": a class weighs one over its number of videos; scaled so that the videos weigh 1 in the mean. Of many
     labels, the positives of a class weigh as much as its negatives.
     """
-    counts, total = class_counts(videos).clamp(min=1), len(videos.train)
-    balanced = recipe.balance == "loss"
+    found, total, balanced = class_counts(videos), len(videos.train), recipe.balance == "loss"
+    counts = found.clamp(min=1)
     if videos.multilabel:
-        return nn.BCEWithLogitsLoss(reduction="none", pos_weight=(total - counts) / counts if balanced else None)
-    weight = total / (counts * len(counts)) if balanced else None
+        positives = (total - counts).clamp(min=1) / counts
+        return nn.BCEWithLogitsLoss(reduction="none", pos_weight=positives if balanced else None)
+    weight = total / (counts * (found > 0).sum()) if balanced else None
     return nn.CrossEntropyLoss(weight=weight, reduction="none", label_smoothing=recipe.label_smoothing)
 
 
@@ -521,12 +571,35 @@ def check(recipe: Recipe, videos: LabelledVideos) -> None:
             f"batch_norm='frozen' keeps the statistics of trained weights, and {recipe.model} has none: name a tag "
             f"(slowfast-hub list '{recipe.model}*' --pretrained), or take batch_norm=batch head_epochs=0"
         )
+    parse_views(recipe.eval_views)
     if videos.multilabel and (recipe.mixup or recipe.cutmix or recipe.label_smoothing):
         raise ValueError("mixup, cutmix and label_smoothing are for one label each; this set has any number of them")
 
 
+def check_turn(recipe: Recipe, clips: int) -> None:
+    """ValueError where a device takes too few clips at once for what the recipe does with them."""
+    if clips < 2 and (recipe.mixup or recipe.cutmix):
+        raise ValueError(f"mixup and cutmix need two clips at once, and a device takes {clips}: raise micro_batch")
+    if recipe.norm_clips is not None and clips < recipe.norm_clips:
+        raise ValueError(
+            f"norm_clips={recipe.norm_clips} is more than the {clips} clips that a device takes at once: lower it, "
+            "raise batch_size or micro_batch, or start fewer processes"
+        )
+
+
+def check_folder(out: Path) -> None:
+    """FileExistsError for a folder of something else: a run writes files of common names."""
+    if out.is_dir() and any(out.iterdir()) and not (out / RECIPE).is_file():
+        raise FileExistsError(f"{out} holds files that are no run; choose another folder")
+
+
 # What may differ when a run goes on: it changes where and how fast, not what.
-MACHINE = {"workers", "hold", "micro_batch", "grad_checkpointing", "save_every", "keep", "eval_every", "patience"}
+MACHINE = {"workers", "grad_checkpointing", "save_every", "keep", "eval_every", "patience"}
+
+
+def same_for(recipe: Recipe) -> set[str]:
+    """The fields that may differ; how many clips a device takes at once, where batch norm does not look at them."""
+    return MACHINE | ({"micro_batch"} if recipe.batch_norm == "frozen" else set())
 
 
 def check_same(before: Recipe, now: Recipe, path: Path) -> None:
@@ -534,7 +607,7 @@ def check_same(before: Recipe, now: Recipe, path: Path) -> None:
     changed = [
         f"{field.name} {getattr(before, field.name)!r}, now {getattr(now, field.name)!r}"
         for field in fields(Recipe)
-        if field.name not in MACHINE and getattr(before, field.name) != getattr(now, field.name)
+        if field.name not in same_for(now) and getattr(before, field.name) != getattr(now, field.name)
     ]
     if changed:
         raise ValueError(
@@ -544,10 +617,10 @@ def check_same(before: Recipe, now: Recipe, path: Path) -> None:
 
 @contextmanager
 def stop_signals(training: Training) -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the run after its step, with a checkpoint; a second time they end it at once."""
+    """SIGTERM and Ctrl-C end the run after its step, with a checkpoint; a second Ctrl-C ends it at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if training.asked_to_stop:
+        if training.asked_to_stop and number == signal.SIGINT:  # launchers send SIGTERM twice
             raise KeyboardInterrupt
         training.asked_to_stop = True
 

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -161,7 +162,8 @@ class FolderReader:
         if not self._images:
             suffixes = " ".join(sorted(IMAGE_SUFFIXES))
             raise VideoError(str(folder), f"a folder without frame images ({suffixes}); pass videos one by one")
-        width, height = displayed_size(first_picture(self._images[0], limits))
+        with shown(self._images[0]):
+            width, height = displayed_size(first_picture(self._images[0], limits))
         self.info = VideoInfo(str(folder), frames=len(self._images), fps=fps, width=width, height=height)
         check_duration(self.info, limits)
 
@@ -170,7 +172,7 @@ class FolderReader:
         meter = Meter(self.info.source, self._limits)
         for number in ascending(indices, self.info):
             meter.decoded(1)
-            with meter:  # an image has a turn of its own
+            with meter, shown(self._images[number]):  # an image has a turn of its own
                 picture = Painter(self.info)(first_picture(self._images[number], self._limits))
             yield picture
 
@@ -194,6 +196,15 @@ def first_picture(image: Path, limits: Limits) -> VideoFrame:
     except av.FFmpegError as error:
         raise VideoError(str(image), f"cannot be read as an image: {reason(error)}") from error
     raise VideoError(str(image), "no picture can be decoded")
+
+
+@contextmanager
+def shown(image: Path) -> Iterator[None]:
+    """VideoError for a picture that FFmpeg decodes and cannot turn into pixels, such as one 2,000,000 px wide."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise VideoError(str(image), f"cannot be shown: {reason(error)}") from error
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

@@ -15,6 +15,7 @@ from slowfast_hub.trainer.clips import (
     make_loader,
     sample_weights,
     swapped,
+    usual_jitter,
 )
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.samples import LabelledVideos, Sample, Span
@@ -75,6 +76,13 @@ def test_a_flip_swaps_left_and_right():
     assert dataset(clips(3), flip=0.0, swap=swap)[Key(0, 0)].target.item() == 0
     with pytest.raises(ValueError, match="'down', which are no classes"):
         swapped(Recipe("any", swap={"up": "down"}), ("left", "right", "up"))
+
+
+def test_sizes_are_drawn_in_the_proportions_of_the_paper():
+    """256 to 320 for 256 px; 224 px clips of the same network 224 to 280. Whole pictures: 56 to 72 for 64 px."""
+    assert usual_jitter(ClipSpec(short_side=256, crop=256), 256) == (256, 320)
+    assert usual_jitter(ClipSpec(short_side=256, crop=256), 224) == (224, 280)
+    assert usual_jitter(ClipSpec(short_side=64, crop=64, fit="contain"), 64) == (56, 72)
 
 
 def test_a_video_that_cannot_be_read_is_missing_and_named(tmp_path):

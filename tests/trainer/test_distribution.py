@@ -15,7 +15,7 @@ from made_training import __file__ as PROGRAM
 from slowfast_hub.trainer.checkpoint import (
     Progress,
     checkpoints,
-    clear_unfinished,
+    clear,
     load_checkpoint,
     save_checkpoint,
 )
@@ -148,7 +148,7 @@ def test_two_machines_train_as_two_processes_do(two, tmp_path, cable, rendezvous
 
 
 def write_checkpoints(run: Path, first: int, told: Connection) -> None:
-    clear_unfinished(run)
+    clear(run, first)
     state = {"network": {"weight": torch.ones(500_000)}}
     for step in range(first, 10**9):
         save_checkpoint(run, Progress(step), state, keep=2)
@@ -176,5 +176,5 @@ def test_a_checkpoint_is_whole_whenever_the_process_dies(tmp_path):
         assert progress.step >= step  # it may be written and not told yet
         assert float(state["network"]["weight"].sum()) == 500_000
         step = progress.step
-    clear_unfinished(tmp_path)
+    clear(tmp_path, step)
     assert [path.name[0] for path in (tmp_path / "checkpoints").iterdir()].count(".") == 0

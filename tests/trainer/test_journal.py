@@ -26,19 +26,23 @@ def test_a_log_forgets_what_comes_after_a_checkpoint(tmp_path):
     with (tmp_path / LOG).open("a") as file:
         file.write('{"kind": "st')  # cut off by a power failure
     assert [record["step"] for record in read_lines(tmp_path / LOG)] == [1, 2, 3]
-    rewind(tmp_path, 2)
-    assert [record["step"] for record in read_lines(tmp_path / LOG)] == [1, 2]
+    rewind(tmp_path, 2, 2)
+    append_line(tmp_path / LOG, {"kind": "test", "step": 2})
+    rewind(tmp_path, 2, 2)
+    assert [record["step"] for record in read_lines(tmp_path / LOG)] == [1, 2, 2]
+    rewind(tmp_path, 2, 1)
+    assert [record["kind"] for record in read_lines(tmp_path / LOG)] == ["step", "step"]
 
 
 def test_progress_keeps_the_best_and_of_equal_tests_the_last():
-    progress = Progress()
-    assert [progress.better(answer, epoch) for epoch, answer in enumerate([0.5, 0.4, 0.5, 0.6], start=1)] == [
-        True,
-        False,
-        True,
-        True,
-    ]
-    assert (progress.best, progress.best_epoch, progress.worse) == (0.6, 4, 0)
+    progress, kept, worse = Progress(), [], []
+    for answer in (0.5, 0.4, 0.5, 0.6):
+        kept.append(progress.better(answer))
+        progress.take(answer, kept=kept[-1])
+        worse.append(progress.worse)
+    assert kept == [True, False, True, True]
+    assert worse == [0, 1, 2, 0]
+    assert progress.best == 0.6
 
 
 def test_a_report_escapes_what_comes_from_files(tmp_path):

@@ -11,8 +11,9 @@ MODEL = create_model("slowfast_r14_4x16_w16")
 
 def rates(recipe: Recipe, *steps: int) -> list[float]:
     """Of the head's weights, with ten steps an epoch."""
-    optimizer = make_optimizer(MODEL, recipe)
-    scheduler = make_scheduler(optimizer, recipe, 10)
+    rate = recipe.rate_for(recipe.batch_size)
+    optimizer = make_optimizer(MODEL, recipe, rate)
+    scheduler = make_scheduler(optimizer, recipe, rate, 10)
     found = []
     for step in steps:
         scheduler.step_update(step)
@@ -44,7 +45,7 @@ def test_the_rate_is_for_the_clips_of_a_step():
 
 
 def test_stages_learn_slower_the_deeper_they_lie():
-    optimizer = make_optimizer(MODEL, Recipe("any", lr=1.0, layer_decay=0.5))
+    optimizer = make_optimizer(MODEL, Recipe("any", layer_decay=0.5), 1.0)
     names = {id(parameter): name for name, parameter in MODEL.named_parameters()}
     scales = {names[id(p)]: group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
     assert scales["head.fc.weight"] == 1
@@ -57,6 +58,6 @@ def test_stages_learn_slower_the_deeper_they_lie():
 
 
 def test_biases_and_batch_norm_do_not_decay():
-    optimizer = make_optimizer(MODEL, Recipe("any", weight_decay=0.3))
+    optimizer = make_optimizer(MODEL, Recipe("any", weight_decay=0.3), 0.1)
     decays = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays == {1: 0.0, 2: 0.3, 5: 0.3}

@@ -39,6 +39,8 @@ def test_an_override_reaches_into_a_table(file):
         ("batch_size=true", "batch_size is int; got True"),
         ("jitter=[224.5, 300]", r"jitter is tuple\[int, int\] \| None; got \[224.5, 300\]"),
         ("model=none", "model is str; got None"),
+        ("changes.clip.fps=24", "give a whole one else"),
+        ("lr.x=1", "give a whole one else"),
     ],
 )
 def test_unknown_fields_and_values_of_another_kind_are_refused(file, override, said):
@@ -55,12 +57,19 @@ def test_unknown_fields_and_values_of_another_kind_are_refused(file, override, s
         ("jitter=[300, 200]", r"jitter is \(smallest, largest\)"),
         ("batch_norm=sunk", "must be one of 'batch', 'frozen', 'sync'"),
         ("milestones=[3]", "milestones are ascending epochs of schedule='steps'"),
+        ("epochs=0", "epochs is above 0"),
+        ("lr=inf", "finite as lr is"),
+        ("seed=-1", "seed is a whole number from 0"),
+        ("changes.depth=none", "changes cannot hold None"),
+        ("swap={a='b', b='c'}", "each class once"),
+        ("precise_norm=3", "leave one of them out"),
         ("micro_batch=0", "micro_batch must be a whole number of at least 1"),
     ],
 )
 def test_impossible_values_are_refused(file, override, said):
+    frozen = ["batch_norm=frozen"] if "precise" in override else []
     with pytest.raises(ValueError, match=said):
-        read_recipe(file, [override])
+        read_recipe(file, [override, *frozen])
 
 
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_are():
@@ -80,8 +89,8 @@ def test_a_recipe_without_a_model_asks_for_one(tmp_path):
 def test_the_rate_grows_with_the_clips_of_a_step():
     """The paper's 1.6 for 1024 clips is 0.1 for 64 (Goyal et al. 2017)."""
     recipe = Recipe("any", lr=1.6, lr_batch=1024, batch_size=64)
-    assert recipe.scaled_lr == pytest.approx(0.1)
-    assert Recipe("any", lr=0.3, batch_size=8).scaled_lr == 0.3
+    assert recipe.rate_for(64) == pytest.approx(0.1)
+    assert Recipe("any", lr=0.3, batch_size=8).rate_for(8) == 0.3
 
 
 def test_a_recipe_is_written_and_read_back_as_it_is(file):

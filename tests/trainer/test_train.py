@@ -90,10 +90,10 @@ def test_a_run_ends_when_tests_stop_getting_better(monkeypatch):
     assert [record["top1"] for record in log if record["kind"] == "test"] == [0.5, 0.4, 0.5]
 
 
-@pytest.mark.parametrize(("step", "save_every"), [(1, 1), (2, 1), (2, 0), (4, 2)])
+@pytest.mark.parametrize(("step", "save_every"), [(1, 1), (2, 0), (4, 0), (5, 3)])
 def test_a_run_that_was_stopped_goes_on_to_the_same_losses_and_weights(tmp_path, step, save_every):
-    """Six steps in three epochs; SIGTERM comes after step 1, 2 or 4, and the run ends with the step after it."""
-    recipe = small(save_every=save_every, **CHANCE)
+    """Eight steps in two epochs; SIGTERM comes after a step, and the run ends with the next one or, after 4, the test."""
+    recipe = small(batch_size=2, epochs=2, save_every=save_every, **CHANCE)
     whole, rest = [], []
     expected = train(recipe, bars(8, 4), out=tmp_path / "whole", log=whole.append)
 
@@ -104,7 +104,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_losses_and_weights(tmp_path,
     with pytest.raises(KeyboardInterrupt, match="goes on from there"):
         train(recipe, bars(8, 4), out=tmp_path / "run", log=stop)
     got = train(recipe, bars(8, 4), out=tmp_path / "run", log=rest.append)
-    assert losses(rest)[0][0] == step + 2
+    assert losses(rest)[0][0] == (5 if step == 4 else step + 2)
     assert losses(whole)[-len(losses(rest)) :] == losses(rest)
     assert losses(read_lines(tmp_path / "run" / "log.jsonl")) == losses(whole)
     assert all(torch.equal(value, got.state_dict()[key]) for key, value in expected.state_dict().items())
@@ -123,8 +123,11 @@ def test_a_run_goes_on_as_itself_alone(tmp_path):
     train(small(epochs=1), bars(), out=tmp_path)
     with pytest.raises(ValueError, match=r"epochs 1\.0, now 3; lr 0\.003, now 0\.1: use its recipe"):
         train(small(epochs=3, lr=0.1), bars(), out=tmp_path)
-    with pytest.raises(ValueError, match="8 training videos of 2 classes, now 6"):
+    with pytest.raises(ValueError, match=r"8 training and 0 val videos of 2 classes, digest .*, now 6"):
         train(small(epochs=1), bars(6), out=tmp_path)
+    turned = tuple(replace(sample, labels=(1 - sample.labels[0],)) for sample in moving_bars(8))
+    with pytest.raises(ValueError, match="other videos"):
+        train(small(epochs=1), LabelledVideos(("right", "left"), turned), out=tmp_path)
     train(small(epochs=1, workers=1, keep=1), bars(), out=tmp_path)  # the machine may be another
 
 
@@ -190,10 +193,12 @@ def test_frozen_statistics_stay_while_weights_learn(tmp_path):
 def test_many_labels_are_trained_and_tested_by_mean_average_precision():
     samples = tuple(replace(sample, labels=(0, 1) if i % 2 else ()) for i, sample in enumerate(moving_bars(8)))
     log = []
-    recipe = small(epochs=1, changes={"activation": "sigmoid"})
+    recipe = small(epochs=1)
     model = train(recipe, LabelledVideos(("a", "b"), samples, samples, multilabel=True), log=log.append)
     assert model.arch.activation == "sigmoid"
     assert next(record for record in log if record["kind"] == "test")["mAP"] > 0.3
+    with pytest.raises(ValueError, match="needs softmax"):
+        train(small(changes={"activation": "sigmoid"}), bars())
     with pytest.raises(ValueError, match="for one label each"):
         train(replace(recipe, mixup=0.2), LabelledVideos(("a", "b"), samples, multilabel=True))
 
@@ -210,6 +215,9 @@ def test_videos_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path):
     assert (test["requested"], test["decoded"]) == (3, 2)
     with pytest.raises(ValueError, match="no video of epoch 1 could be read"):
         train(small(), LabelledVideos(("right",), (bad,) * 4))
+    # A turn of which nothing can be read, with blocks that are computed twice.
+    half = LabelledVideos(("right", "left"), (*moving_bars(2), bad, bad))
+    train(small(epochs=2, micro_batch=1, grad_checkpointing=True, crop=64, jitter=None), half)
 
 
 def test_balance_by_loss_weighs_a_rare_class_as_much_as_a_frequent_one():
@@ -259,9 +267,9 @@ def test_a_network_with_nonlocal_blocks_starts_from_one_without(tmp_path):
     save_tensors(plain.state_dict(), path, metadata={})
     recipe = small(init=str(path), changes={"nonlocal_at": [[], [], [0], []]})
     clips = torch.randn(1, 3, 8, 32, 32)
-    assert torch.allclose(start_model(recipe, ("a", "b")).eval()(clips), plain(clips), atol=1e-5)
+    assert torch.allclose(start_model(recipe, bars()).eval()(clips), plain(clips), atol=1e-5)
     with pytest.raises(ValueError, match="does not fit the network"):
-        start_model(replace(recipe, changes={"width": 16}), ("a", "b"))
+        start_model(replace(recipe, changes={"width": 16}), bars())
 
 
 def test_half_precision_is_compared_with_float32_on_the_first_batch(monkeypatch):
@@ -275,10 +283,66 @@ def test_half_precision_is_compared_with_float32_on_the_first_batch(monkeypatch)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run():
-    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in step \d+: lower lr"):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is (nan|inf) in step \d+: start in another folder with a lower lr"
+    ):
         train(small(epochs=20, lr=1e9, optimizer="sgd", warmup_epochs=0), bars())
 
 
 def test_an_empty_training_part_is_refused():
     with pytest.raises(ValueError, match="no videos to train on"):
         train(small(), LabelledVideos(("a",), ()))
+
+
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path):
+    (tmp_path / "videos.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match="files that are no run"):
+        train(small(), bars(), out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["videos.csv"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mixup": 0.2, "micro_batch": 1}, "need two clips at once"),
+        ({"norm_clips": 8}, "norm_clips=8 is more than the 4 clips"),
+        ({"eval_views": "5y1"}, "views is 'centre'"),
+    ],
+)
+def test_what_a_recipe_cannot_do_is_said_before_the_first_step(changes, said):
+    log = []
+    with pytest.raises(ValueError, match=said):
+        train(small(**changes), bars(8, 4), log=log.append)
+    assert log == []
+
+
+def test_a_run_can_go_back_and_forget_what_came_after(tmp_path):
+    run = tmp_path / "run"
+    train(small(keep=3), bars(8, 4), out=run)
+    first = checkpoints(run)[0]
+    assert first.name == "step-000000002.pt"
+    log = []
+    train(small(keep=3), bars(8, 4), out=run, resume=str(first), log=log.append)
+    assert [step for step, _ in losses(log)] == [3, 4, 5, 6]
+    assert [r["step"] for r in read_lines(run / "log.jsonl") if r["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+    elsewhere = train(small(keep=3), bars(8, 4), out=tmp_path / "other", resume=str(first))
+    assert all(
+        torch.equal(v, from_pretrained(tmp_path / "other").state_dict()[k]) for k, v in elsewhere.state_dict().items()
+    )
+
+
+def test_a_run_that_was_stopped_before_its_test_begins_with_it(tmp_path, monkeypatch):
+    recipe, calls = small(epochs=2), []
+
+    def fails_once(*arguments, **options):
+        calls.append(options["classes"])
+        if len(calls) == 1:
+            raise OSError("the disk of the videos is gone")
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr("slowfast_hub.trainer.train.evaluate", fails_once)
+    with pytest.raises(OSError, match="is gone"):
+        train(recipe, bars(8, 4), out=tmp_path)
+    log = []
+    train(recipe, bars(8, 4), out=tmp_path, log=log.append)
+    assert [(record["kind"], record["step"]) for record in log[:2]] == [("test", 2), ("step", 3)]

@@ -83,7 +83,7 @@ def without_repeats(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
         video = (entry.video, entry.start_s, entry.end_s)
         if labels.setdefault(video, entry.label) != entry.label:
             differing.append(entry.where)
-        if once.setdefault((*video, entry.label, entry.part), entry) is not entry:
+        if once.setdefault((*video, entry.label, entry.part, entry.spans), entry) is not entry:
             repeats.append(entry.where)
     notes = []
     if repeats:
