@@ -20,6 +20,7 @@ from slowfast_hub.apps.sets import (
     ValSource,
     VideoFolder,
     check_extra,
+    read_set,
     show_set,
 )
 from slowfast_hub.spec import ClipSpec, Limits
@@ -63,22 +64,12 @@ def check(
     check_extra()
     from slowfast_hub.trainer.check_report import as_json as plain
     from slowfast_hub.trainer.check_report import summary, write_report
-    from slowfast_hub.trainer.formats import read_videos
 
     with asked():
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ValueError(f"--out {folder} is a file; the report needs a folder")
         limits, clip = limits_of(limit, Limits()), clip_of(model)
-        found = read_videos(
-            source,
-            val=val,
-            videos=videos,
-            group_from=group_from,
-            val_share=val_share,
-            seed=split_seed,
-            multilabel=many_labels,
-            fps=fps,
-        )
+        found = read_set(source, val, videos, group_from, val_share, split_seed, many_labels, fps)
     show_set(found)
     report = run(found, clip, limits, (os.cpu_count() or 1) if workers is None else workers)
     if folder is not None:

@@ -25,6 +25,7 @@ from slowfast_hub.apps.sets import (
     ValSource,
     VideoFolder,
     check_extra,
+    read_set,
     show_set,
 )
 from slowfast_hub.spec import Limits, VideoError, one_of
@@ -80,8 +81,8 @@ def evaluate(
     from slowfast_hub.predict.predictor import check_answers_rgb
     from slowfast_hub.trainer import evaluate as trainer
     from slowfast_hub.trainer.eval_report import as_json as plain
-    from slowfast_hub.trainer.formats import read_videos
     from slowfast_hub.trainer.metrics import measure
+    from slowfast_hub.trainer.page import printable
     from slowfast_hub.trainer.predictions import read_predictions
 
     # Before a network is opened: it gives each process a GPU of its own.
@@ -94,20 +95,15 @@ def evaluate(
         limits = limits_of(limit, Limits())
         runs = [read_predictions(file) for file in predictions or ()]
         if data is not None:
-            found = read_videos(
-                data,
-                val=val,
-                videos=videos,
-                group_from=group_from,
-                val_share=val_share,
-                seed=split_seed,
-                multilabel=many_labels,
-                fps=fps,
-            )
+            found = read_set(data, val, videos, group_from, val_share, split_seed, many_labels, fps)
             samples = part_of(found, part)
             networks = [open_network(name, device=device, check=check_answers_rgb) for name in models or ()]
-            for name, network in networks:
-                trainer.matched(name, network, found.classes)  # what does not fit shows before hours of work
+            # What does not fit shows before hours of work.
+            outputs = {trainer.matched(name, network, found.classes)[0] for name, network in networks}
+            if len(outputs) > 1:
+                raise ValueError(
+                    "these networks know different classes beside those of the set: their scores have no mean"
+                )
     score = partial(
         trainer.evaluate,
         views=views,
@@ -136,7 +132,7 @@ def evaluate(
             print_json([plain(run, metrics) for run, metrics in zip(runs, measured)])
         else:
             for metrics in measured:
-                typer.echo(metrics.line)
+                typer.echo(printable(metrics.line))
         try:
             if folder is not None:
                 write_all(runs, measured, folder, samples)

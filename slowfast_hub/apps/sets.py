@@ -46,6 +46,31 @@ def check_extra() -> None:
         raise usage(error) from error
 
 
+def read_set(
+    data: Path,
+    val: Path | None,
+    videos: Path | None,
+    group_from: str | None,
+    val_share: float,
+    split_seed: int,
+    many_labels: bool | None,
+    fps: float | None,
+) -> LabelledVideos:
+    """The set that the options above tell of."""
+    from slowfast_hub.trainer.formats import read_videos
+
+    return read_videos(
+        data,
+        val=val,
+        videos=videos,
+        group_from=group_from,
+        val_share=val_share,
+        seed=split_seed,
+        multilabel=many_labels,
+        fps=fps,
+    )
+
+
 def show_set(found: LabelledVideos) -> None:
     """What was understood, and the first rows, on stderr."""
     from slowfast_hub.trainer.formats import first_rows

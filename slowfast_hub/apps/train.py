@@ -19,6 +19,7 @@ from slowfast_hub.apps.sets import (
     ValSource,
     VideoFolder,
     check_extra,
+    read_set,
     show_set,
 )
 
@@ -57,7 +58,6 @@ def train(
     ...
     """
     check_extra()
-    from slowfast_hub.trainer.formats import read_videos
     from slowfast_hub.trainer.memory import with_fitting_micro_batch
     from slowfast_hub.trainer.recipe import read_recipe
     from slowfast_hub.trainer.train import train as train_network
@@ -67,16 +67,7 @@ def train(
             plan = read_recipe(recipe, [*([] if model is None else [f"model={model}"]), *(overrides or [])])
         except TypeError as error:  # of a field that there is not, or a value of another kind
             raise ValueError(*error.args) from error
-        found = read_videos(
-            data,
-            val=val,
-            videos=videos,
-            group_from=group_from,
-            val_share=val_share,
-            seed=split_seed,
-            multilabel=many_labels,
-            fps=fps,
-        )
+        found = read_set(data, val, videos, group_from, val_share, split_seed, many_labels, fps)
         if auto_batch:
             plan = with_fitting_micro_batch(plan, found)
     if MAIN:

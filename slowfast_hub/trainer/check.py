@@ -7,7 +7,6 @@ with the labels, the parts of the split and the other files (`report_of`).
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +20,13 @@ from torch.utils.data import DataLoader
 
 from slowfast_hub.spec import ClipSpec, Limits, VideoError, VideoInfo
 from slowfast_hub.trainer.copies import alike, fingerprint, moments, small
+from slowfast_hub.trainer.page import THUMBNAIL, jpeg
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
 from slowfast_hub.transforms.geometry import long_side_size
 from slowfast_hub.video.decode import FileReader
 from slowfast_hub.video.reader import VideoReader, images_in, open_video
 
 PARTS = ("train", "val", "test")
-THUMBNAIL = 160  # px, the longer side of what is kept of a frame
 SHOWN = 8  # videos of a class on its contact sheet
 IMBALANCE = 10  # between the largest and the smallest class in train
 
@@ -219,15 +218,6 @@ def digest(path: Path) -> tuple[int, str]:
                 size += len(piece)
                 sha256.update(piece)
     return size, sha256.hexdigest()
-
-
-def jpeg(frame: Tensor) -> bytes:
-    from PIL import Image
-
-    picture, file = Image.fromarray(frame.numpy()), io.BytesIO()
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    picture.save(file, "JPEG", quality=80)
-    return file.getvalue()
 
 
 def report_of(videos: LabelledVideos, checks: Iterable[VideoCheck], clip: ClipSpec) -> Report:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from slowfast_hub.trainer.check import KINDS, PARTS, SHOWN, Report, VideoCheck, split
-from slowfast_hub.trainer.page import as_csv, html_table, image, page, write_text
+from slowfast_hub.trainer.page import as_csv, html_table, image, page, printable, write_text
 
 ROWS = 200  # findings of a kind on the page; the JSON has all
 EXAMPLES = 3  # on a terminal
@@ -94,11 +94,6 @@ def summary(report: Report) -> Iterator[str]:
         if len(found) > EXAMPLES:
             yield f"  and {len(found) - EXAMPLES} more"
     yield "no errors" if report.passed else "errors: put them right before you train"
-
-
-def printable(text: str) -> str:
-    """Without what a name could do to a terminal."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def as_html(report: Report) -> str:

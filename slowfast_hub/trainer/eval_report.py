@@ -19,13 +19,12 @@ from torch import Tensor
 from slowfast_hub.spec import VideoError
 from slowfast_hub.trainer.evaluate import Evaluation
 from slowfast_hub.trainer.metrics import ClassMetrics, Metrics
-from slowfast_hub.trainer.page import as_csv, html_table, image, page, write_text
+from slowfast_hub.trainer.page import as_csv, html_table, image, jpeg, page, write_text
 from slowfast_hub.trainer.predictions import write_predictions
 from slowfast_hub.trainer.samples import Sample
 from slowfast_hub.zoo.save import whole_file
 
 MISTAKES = 24  # in the report
-THUMBNAIL = 160  # px, the longer side
 COUNTED = 30  # classes up to which the cells of the picture hold their counts
 
 
@@ -159,8 +158,6 @@ def shown(value: object) -> str:
 
 def thumbnail(sample: Sample | None) -> str:
     """The middle frame of a video as HTML; nothing where there is none."""
-    from PIL import Image
-
     if sample is None:
         return ""
     try:
@@ -168,7 +165,4 @@ def thumbnail(sample: Sample | None) -> str:
         frame = next(iter(reader.stream([reader.info.frames // 2])))
     except VideoError:
         return ""
-    picture, file = Image.fromarray(frame.numpy()), io.BytesIO()
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    picture.save(file, "JPEG", quality=80)
-    return image("image/jpeg", file.getvalue())
+    return image("image/jpeg", jpeg(frame))

@@ -9,7 +9,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from torch import Tensor
+
 from slowfast_hub.zoo.save import whole_file
+
+THUMBNAIL = 160  # px, the longer side of small pictures
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -63,3 +67,18 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def printable(text: str) -> str:
+    """Without what a name could do to a terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def jpeg(frame: Tensor) -> bytes:
+    """A frame (H, W, 3) uint8 as a small picture."""
+    from PIL import Image
+
+    picture, file = Image.fromarray(frame.numpy()), io.BytesIO()
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    picture.save(file, "JPEG", quality=80)
+    return file.getvalue()

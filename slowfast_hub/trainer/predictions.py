@@ -85,6 +85,9 @@ def read_header(record: dict[str, Any]) -> Evaluation:
     if not classes or len(set(classes)) != len(classes):
         raise ValueError("classes must be different names, at least one")
     protocols = tuple(Protocol(**fields_from_json(each)) for each in record["protocols"])
+    for said in protocols:
+        for word in (said.model, said.views, said.precision):
+            text(word)
     if not protocols or not all(isinstance(protocol.clip, ClipSpec) for protocol in protocols):
         raise ValueError("protocols must say the clip of each network")
     nothing = torch.zeros(0, len(classes))

@@ -59,6 +59,7 @@ from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.trainer.start import answering, has_weights, start_model
 from slowfast_hub.zoo.create import from_pretrained
 from slowfast_hub.zoo.hub import CARD, save_pretrained
+from slowfast_hub.zoo.registry import find_arch
 
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 LOSSES_TOGETHER = 10  # the most steps after which processes tell each other their losses
@@ -567,6 +568,7 @@ def check(recipe: Recipe, videos: LabelledVideos) -> None:
     if not videos.train:
         raise ValueError("there are no videos to train on: the training part of the set is empty")
     if recipe.batch_norm == "frozen" and not has_weights(recipe):
+        find_arch(recipe.model)  # a name that nobody knows has an error of its own
         raise ValueError(
             f"batch_norm='frozen' keeps the statistics of trained weights, and {recipe.model} has none: name a tag "
             f"(slowfast-hub list '{recipe.model}*' --pretrained), or take batch_norm=batch head_epochs=0"

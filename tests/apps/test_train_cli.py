@@ -17,7 +17,7 @@ from slowfast_hub.trainer.journal import read_lines
 from slowfast_hub.zoo.registry import ARCHS
 
 MODEL = "slowfast_r14_4x16_w16"
-FAST = ["epochs=1", "batch_size=4", "head_epochs=0", "warmup_epochs=0", "workers=0"]
+FAST = ["epochs=1", "batch_size=4", "head_epochs=0", "warmup_epochs=0", "workers=0", "batch_norm=batch"]
 
 
 @pytest.fixture(autouse=True)
