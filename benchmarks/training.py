@@ -131,8 +131,8 @@ def run(root: Path, out: Path, *options: str) -> tuple[float, list[dict[str, flo
 def measure_first(folder: Path, repeats: int) -> None:
     print("\n| `slowfast-hub train`, from the command to the end of the first step | seconds |\n|---|---|")
     for model, root, more in (
-        ("slowfast_r14_4x16_w16.hub_actions16", class_folders(folder, 20, 120), ("batch_size=8",)),
-        ("slowfast_r50_8x8", class_folders(folder, 20, 256), ("batch_size=2", "batch_norm=batch")),
+        ("slowfast_r14_4x16_w16.hub_actions16", class_folders(folder, 20, 120, 160), ("batch_size=8",)),
+        ("slowfast_r50_8x8", class_folders(folder, 20, 256, 340), ("batch_size=2", "batch_norm=batch")),
     ):
         options = (
             "--model",
@@ -157,7 +157,7 @@ def measure_step(folder: Path) -> None:
         options = ("--model", "slowfast_r14_4x16_w16", "--val-share", "0", "batch_size=8", f"workers={workers}")
         with tempfile.TemporaryDirectory() as out:
             more = ("epochs=3", "head_epochs=0", "warmup_epochs=0", "batch_norm=batch")
-            _, records = run(class_folders(folder, 32, 256), Path(out) / "run", *options, *more)
+            _, records = run(class_folders(folder, 32, 256, 340), Path(out) / "run", *options, *more)
         epoch = [record for record in records if record["kind"] == "epoch"][-1]
         rate, wait = epoch["clips"] / epoch["seconds"], epoch["wait_seconds"] / epoch["seconds"]
         print(f"| slowfast_r14_4x16_w16, 340x256 files | {workers} | {rate:.1f} | {100 * wait:.0f} % |", flush=True)
@@ -184,7 +184,7 @@ train(recipe, read_videos(sys.argv[1]), out=sys.argv[2], log=log)
 
 
 def measure_growth(folder: Path) -> None:
-    root = class_folders(folder, 32, 120)
+    root = class_folders(folder, 32, 120, 160)
     print("\n| workers | MB after epoch 2 | after epoch 12 |\n|---|---|---|")
     for workers in (0, 2):
         with tempfile.TemporaryDirectory() as out:
