@@ -5,6 +5,7 @@ Started by `torchrun` or `accelerate launch`, its processes share the videos, an
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -122,10 +123,13 @@ def evaluate(
         measured = [measure(run) for run in runs]
     except VideoError as error:
         complain(error)
+        err.print("--on-error report goes on without such videos", markup=False)
         raise typer.Exit(1) from error
     except ValueError as error:
         raise usage(error) from error
     if first:
+        for name in models or ():
+            warn_of_training_videos(name, samples)
         for failure in runs[-1].failed:
             complain(ValueError(f"{failure.video}: {failure.reason}"))
         if as_json:
@@ -202,3 +206,25 @@ def write_all(runs: Sequence[Evaluation], measured: Sequence[Metrics], folder: P
         write_report(run, metrics, folder / f"{number}_{name}", samples)
     write_report(runs[-1], measured[-1], folder, samples)
     err.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def warn_of_training_videos(name: str, samples: Sequence[Sample]) -> None:
+    """A warning where a run was trained on videos that it was tested on, as its own list of them says."""
+    import csv
+
+    from slowfast_hub.trainer.about import VIDEOS
+
+    table = Path(name.removeprefix("local-dir:")) / VIDEOS
+    if not name.startswith("local-dir:") or not table.is_file():
+        return
+    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        trained = {row.get("video") for row in csv.DictReader(file) if row.get("split") == "train"}
+    seen = sum(isinstance(each.video, str | os.PathLike) and os.path.abspath(each.video) in trained for each in samples)
+    if seen:
+        err.print(
+            f"warning: {name} was trained on {seen} of these {len(samples)} videos, so the figure is too good: give "
+            f"the --group-from, --val-share and --split-seed of the training, or --data {table}",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )

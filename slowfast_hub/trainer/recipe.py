@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -106,9 +107,14 @@ class Recipe:
         one_of("recipe.batch_norm", self.batch_norm, ("batch", "frozen", "sync"))
         one_of("recipe.precision", self.precision, ("float32", "bfloat16", "float16"))
         if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs} is longer than the run of {self.epochs} epochs")
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} is longer than the run of {self.epochs} epochs: lower it too"
+            )
         if self.head_epochs > self.epochs:
-            raise ValueError(f"head_epochs {self.head_epochs} is longer than the run of {self.epochs} epochs")
+            raise ValueError(
+                f"head_epochs {self.head_epochs} is longer than the run of {self.epochs} epochs: lower it too, "
+                "as head_epochs=0"
+            )
         if bool(self.milestones) != (self.schedule == "steps") or list(self.milestones) != sorted(self.milestones):
             raise ValueError(
                 f"milestones are ascending epochs of schedule='steps'; got {self.milestones} and {self.schedule!r}"
@@ -190,7 +196,9 @@ def recipe_from(values: Mapping[str, object], where: str) -> Recipe:
     """The recipe of plain values; TypeError names what does not fit."""
     unknown = [name for name in values if name not in KINDS]
     if unknown:
-        raise TypeError(f"{where}: a recipe has no field {unknown[0]!r}; its fields are {', '.join(KINDS)}")
+        close = difflib.get_close_matches(unknown[0], KINDS, n=1)
+        meant = f"did you mean {close[0]!r}?" if close else f"its fields are {', '.join(KINDS)}"
+        raise TypeError(f"{where}: a recipe has no field {unknown[0]!r}; {meant}")
     if "model" not in values:
         raise TypeError(f"{where}: a recipe needs a model; add model=NAME")
     return Recipe(**{name: fitted(where, name, value) for name, value in values.items()})  # type: ignore[arg-type]

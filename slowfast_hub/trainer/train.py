@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from hashlib import sha256
@@ -58,7 +59,7 @@ from slowfast_hub.trainer.report import RECIPE, write_report
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.trainer.start import answering, has_weights, start_model
 from slowfast_hub.zoo.create import from_pretrained
-from slowfast_hub.zoo.hub import CARD, save_pretrained
+from slowfast_hub.zoo.hub import CARD, row_of, save_pretrained
 from slowfast_hub.zoo.registry import find_arch
 
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -170,6 +171,8 @@ class Training:
     def run(self, resume: str) -> VideoModel:
         """All of it."""
         self.resume(resume)
+        if pairs := mirrored(self.videos.classes, self.recipe):
+            self.journal.say(f"a flip shows the other of {pairs}: add flip=0, or name the pairs with swap")
         finished = not self.test_is_due and self.over
         while self.test_is_due or not self.over:
             if self.test_is_due:  # also of a run that was stopped before it
@@ -401,7 +404,7 @@ class Training:
             multilabel=self.videos.multilabel,
             on_error="report",
             workers=self.workers,
-            name=self.recipe.model,
+            name=f"{row_of(network.arch)} of this run",
         )
         metrics = measure(evaluation)
         answer = (metrics.mean_ap if self.videos.multilabel else metrics.top1) or 0.0
@@ -411,7 +414,7 @@ class Training:
         record = {"kind": "test", "step": self.progress.step, "epoch": epoch, name: answer}
         self.journal.write({**record, "requested": metrics.requested, "decoded": metrics.decoded})
         self.journal.say(
-            f"epoch {epoch}: test {name} {100 * answer:.1f} %, {metrics.decoded} of {metrics.requested} videos, "
+            f"epoch {epoch}: val {name} {100 * answer:.1f} %, {metrics.decoded} of {metrics.requested} videos, "
             f"views {self.recipe.eval_views}{'; the best so far' if better else ''}"
         )
         self.save()
@@ -573,9 +576,22 @@ def check(recipe: Recipe, videos: LabelledVideos) -> None:
             f"batch_norm='frozen' keeps the statistics of trained weights, and {recipe.model} has none: name a tag "
             f"(slowfast-hub list '{recipe.model}*' --pretrained), or take batch_norm=batch head_epochs=0"
         )
+    if len(videos.classes) < 2 and not videos.multilabel:
+        raise ValueError(
+            f"there is one class, {', '.join(videos.classes)}: nothing to tell apart. Do the folders of the classes lie "
+            "further down?"
+        )
     parse_views(recipe.eval_views)
     if videos.multilabel and (recipe.mixup or recipe.cutmix or recipe.label_smoothing):
         raise ValueError("mixup, cutmix and label_smoothing are for one label each; this set has any number of them")
+
+
+def mirrored(classes: Sequence[str], recipe: Recipe) -> str:
+    """Pairs of classes that differ in left and right alone, where flips mix them up; "" where there are none."""
+    if not recipe.flip or recipe.swap:
+        return ""
+    others = {name: re.sub("left", "right", name, flags=re.IGNORECASE) for name in classes}
+    return ", ".join(f"{name} and {other}" for name, other in others.items() if name != other and other in classes)
 
 
 def check_turn(recipe: Recipe, clips: int) -> None:
@@ -613,7 +629,7 @@ def check_same(before: Recipe, now: Recipe, path: Path) -> None:
     ]
     if changed:
         raise ValueError(
-            f"{path} is of a run with {'; '.join(changed)}: use its recipe, or start anew in another folder"
+            f"{path} is of a run with {'; '.join(changed)}: use its recipe, or start anew in another folder (--out)"
         )
 
 

@@ -161,3 +161,17 @@ def test_classes_that_the_network_does_not_know_are_named_before_any_work(networ
     result = run(networks[0], "--data", tmp_path)
     assert result.exit_code == 2
     assert "does not know 1 of the 1 classes: walk" in result.stderr
+
+
+def test_videos_that_a_run_was_trained_on_are_warned_of(tmp_path, capsys):
+    from slowfast_hub.apps.evaluate import warn_of_training_videos
+    from slowfast_hub.trainer.samples import Sample
+
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "videos.csv").write_text(f"video,label,split\n{tmp_path}/a.mp4,x,train\n{tmp_path}/b.mp4,x,val\n")
+    samples = [Sample(tmp_path / f"{name}.mp4", (0,)) for name in "ab"]
+    warn_of_training_videos(f"local-dir:{run}", samples)
+    assert "was trained on 1 of these 2 videos" in capsys.readouterr().err.replace("\n", " ")
+    warn_of_training_videos(f"local-dir:{run}", samples[1:])
+    assert capsys.readouterr().err == ""

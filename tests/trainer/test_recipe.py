@@ -33,7 +33,7 @@ def test_an_override_reaches_into_a_table(file):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("epoch=5", "no field 'epoch'; its fields are model, changes, init, epochs"),
+        ("epoch=5", "no field 'epoch'; did you mean 'epochs'"),
         ("epochs=many", "epochs is float; got 'many'"),
         ("batch_size=2.5", "batch_size is int; got 2.5"),
         ("batch_size=true", "batch_size is int; got True"),

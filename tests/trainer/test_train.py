@@ -214,7 +214,9 @@ def test_videos_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path):
     test = next(record for record in log if record["kind"] == "test")
     assert (test["requested"], test["decoded"]) == (3, 2)
     with pytest.raises(ValueError, match="no video of epoch 1 could be read"):
-        train(small(), LabelledVideos(("right",), (bad,) * 4))
+        train(small(), LabelledVideos(("right", "left"), (bad,) * 4))
+    with pytest.raises(ValueError, match="there is one class, right"):
+        train(small(), LabelledVideos(("right",), moving_bars(1)))
     # A turn of which nothing can be read, with blocks that are computed twice.
     half = LabelledVideos(("right", "left"), (*moving_bars(2), bad, bad))
     train(small(epochs=2, micro_batch=1, grad_checkpointing=True, crop=64, jitter=None), half)
@@ -287,6 +289,15 @@ def test_a_loss_that_is_not_finite_ends_the_run():
         FloatingPointError, match=r"the loss is (nan|inf) in step \d+: start in another folder with a lower lr"
     ):
         train(small(epochs=20, lr=1e9, optimizer="sgd", warmup_epochs=0), bars())
+
+
+def test_classes_that_a_flip_mixes_up_are_named():
+    from slowfast_hub.trainer.train import mirrored
+
+    classes = ("turn left", "turn Right", "turn right", "left alone")
+    assert mirrored(classes, small(flip=0.5)) == "turn left and turn right"
+    assert mirrored(classes, small(flip=0.0)) == ""
+    assert mirrored(classes, small(flip=0.5, swap={"turn left": "turn right"})) == ""
 
 
 def test_an_empty_training_part_is_refused():

@@ -20,6 +20,7 @@ from slowfast_hub.trainer.formats.something import read_something
 from slowfast_hub.trainer.formats.split import with_split
 from slowfast_hub.trainer.formats.tables import entries_of, read_table
 from slowfast_hub.trainer.samples import LabelledVideos
+from slowfast_hub.video.reader import VIDEO_SUFFIXES
 
 __all__ = ["first_rows", "read_videos"]
 
@@ -73,6 +74,8 @@ def first_rows(videos: LabelledVideos, count: int = 5) -> list[tuple[str, str, s
 
 def understand(source: Path, videos: str | Path | None, group_from: str | None, fps: float | None) -> Found:
     """The videos of one folder or file, with their groups."""
+    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
+        raise ValueError(f"{source} is a video; a set is a folder with one for each class, or a file that lists videos")
     files = part_files(source) if source.is_dir() else [("", source)]
     if not files and videos is not None:
         raise ValueError(f"videos={videos}: {source} is a folder of videos itself; leave videos out")

@@ -44,7 +44,9 @@ def parts_in(root: Path) -> list[tuple[str, Path]]:
         raise ValueError(f"{root}: {names} are two folders for one part; leave one")
     if len(parts) == len(folders):
         return parts
-    if len(parts) > 1:
+    classes = {folder.name for folder in folders}
+    # A class may be called train; one that holds folders of the same names as its neighbours is a part.
+    if len(parts) > 1 or any(below.name in classes for _, folder in parts for below in folders_in(folder, Counter())):
         other = next(folder.name for folder in folders if folder.name.lower() not in PARTS)
         raise ValueError(f"{root}: {names} look like parts and {other!r} like a class; move one of them elsewhere")
     return [("", root)]

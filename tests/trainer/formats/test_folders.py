@@ -1,3 +1,5 @@
+import shutil
+
 """A folder per class: what is a class, what a video, what a part."""
 
 import pytest
@@ -43,6 +45,10 @@ def test_a_class_of_the_validation_part_alone_is_named(tmp_path):
 def test_parts_beside_classes_are_refused_and_a_class_may_be_called_train(tmp_path):
     fill(tmp_path, "train/x/a.mp4", "bus/b.mp4")
     assert read_videos(tmp_path, val_share=0).classes == ("bus", "train")
+    fill(tmp_path, "test/bus/d.mp4")
+    with pytest.raises(ValueError, match="look like parts and 'bus' like a class"):
+        read_videos(tmp_path)
+    shutil.rmtree(tmp_path / "test")
     fill(tmp_path, "val/x/c.mp4")
     with pytest.raises(ValueError, match="train, val look like parts and 'bus' like a class"):
         read_videos(tmp_path)
