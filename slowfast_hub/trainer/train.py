@@ -578,8 +578,8 @@ def check(recipe: Recipe, videos: LabelledVideos) -> None:
         )
     if len(videos.classes) < 2 and not videos.multilabel:
         raise ValueError(
-            f"there is one class, {', '.join(videos.classes)}: nothing to tell apart. Do the folders of the classes lie "
-            "further down?"
+            f"there is one class, {', '.join(videos.classes)}: nothing to tell apart; do the folders of the "
+            "classes lie further down?"
         )
     parse_views(recipe.eval_views)
     if videos.multilabel and (recipe.mixup or recipe.cutmix or recipe.label_smoothing):

@@ -1,6 +1,6 @@
-import shutil
-
 """A folder per class: what is a class, what a video, what a part."""
+
+import shutil
 
 import pytest
 
