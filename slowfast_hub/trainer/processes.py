@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import torch
+from torch import distributed as dist
 
 
 def process_state() -> Any:
@@ -16,13 +17,23 @@ def process_state() -> Any:
     """
     from accelerate import PartialState
 
-    begun = torch.distributed.is_initialized()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    state = PartialState(cpu=several and not torch.cuda.is_available())
-    if not begun and torch.distributed.is_initialized():
-        # A process that ends while gloo's threads are at work is aborted now and then.
-        atexit.register(state.destroy_process_group)
-    return state
+    if several and not dist.is_initialized():
+        join()
+    return PartialState(cpu=several and not torch.cuda.is_available())
+
+
+def join() -> None:
+    """Meet the other processes, those of this attempt of the launcher alone.
+
+    torch 2.14 keeps one store of addresses over all attempts: started again after a failure, processes would look for
+    those that died.
+    """
+    store, rank, size = next(iter(dist.rendezvous("env://")))
+    attempt = dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", store=attempt, rank=rank, world_size=size)
+    # A process that ends while gloo's threads are at work is aborted now and then.
+    atexit.register(dist.destroy_process_group)
 
 
 def processes_here() -> int:

@@ -24,8 +24,9 @@ PAPER = [name for name in list_recipes() if name.startswith(("k400", "k600"))]
 
 def rates(recipe: Recipe, *epochs: float) -> list[float]:
     """The learning rate at the step that begins at each of `epochs`."""
-    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
-    scheduler = make_scheduler(optimizer, recipe, STEPS)
+    rate = recipe.rate_for(recipe.batch_size)
+    optimizer = make_optimizer(nn.Linear(2, 2), recipe, rate)
+    scheduler = make_scheduler(optimizer, recipe, rate, STEPS)
     found = []
     for epoch in epochs:
         scheduler.step_update(round(epoch * STEPS))
@@ -97,7 +98,7 @@ def test_kinetics_is_half_a_cosine_after_8000_steps_of_1024_clips(name, epochs, 
 @pytest.mark.parametrize("name", PAPER)
 def test_the_rates_of_the_paper_are_those_of_1024_clips(name):
     recipe = read_recipe(name, ["batch_size=1024"])
-    assert recipe.scaled_lr == (1.6 if name.startswith("k400") else 0.8)
+    assert recipe.rate_for(recipe.batch_size) == (1.6 if name.startswith("k400") else 0.8)
     assert (recipe.optimizer, recipe.momentum, recipe.weight_decay, recipe.norm_clips) == ("sgd", 0.9, 1e-4, 8)
     assert (recipe.crop, recipe.jitter) == (224, (256, 340) if "r101" in name else (256, 320))
     assert network(name).arch.dropout == 0.5
@@ -124,7 +125,7 @@ def test_fine_tuning_begins_with_the_classifier_and_leaves_batch_norm_as_it_was(
     recipe = read_recipe("finetune")
     assert rates(recipe, 0, 15, 30) == pytest.approx([0.001, 0.005, 0], abs=1e-9)
     assert (recipe.epochs, recipe.head_epochs, recipe.patience, recipe.batch_norm) == (30, 3, 12, "frozen")
-    assert read_recipe("finetune", ["batch_size=64"]).scaled_lr == pytest.approx(0.04)
+    assert read_recipe("finetune", ["batch_size=64"]).rate_for(64) == pytest.approx(0.04)
 
 
 @pytest.mark.parametrize("name", list_recipes())
