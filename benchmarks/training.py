@@ -177,7 +177,8 @@ def resident():
 def log(record):
     if record["kind"] == "test":
         print(record["epoch"], resident(), flush=True)
-changes = {"batch_norm": "batch", "epochs": 12.0, "batch_size": 8, "head_epochs": 0.0, "patience": 0, "workers": int(sys.argv[3])}
+changes = {"batch_norm": "batch", "epochs": 12.0, "batch_size": 8, "head_epochs": 0.0, "patience": 0}
+changes["workers"] = int(sys.argv[3])
 recipe = read_recipe("finetune", {"model": "slowfast_r14_4x16_w16", **changes})
 train(recipe, read_videos(sys.argv[1]), out=sys.argv[2], log=log)
 """
