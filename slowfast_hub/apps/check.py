@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from slowfast_hub.apps.console import Json, asked, err, out, print_json
+from slowfast_hub.apps.console import COLUMNS, Json, asked, err, out, print_json
 from slowfast_hub.apps.options import Limit, limits_of
 from slowfast_hub.apps.sets import (
     FolderFps,
@@ -29,8 +29,6 @@ from slowfast_hub.zoo.registry import DEFAULT_MODEL, find_arch, weights_info
 if TYPE_CHECKING:
     from slowfast_hub.trainer.check import Report
     from slowfast_hub.trainer.samples import LabelledVideos
-
-COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def check(

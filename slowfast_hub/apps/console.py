@@ -13,9 +13,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 out = Console()
 err = Console(stderr=True)
+
+# Of a bar that counts videos.
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
 

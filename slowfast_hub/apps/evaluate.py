@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
-from slowfast_hub.apps.console import Json, asked, complain, err, print_json, usage
+from slowfast_hub.apps.console import COLUMNS, Json, asked, complain, err, print_json, usage
 from slowfast_hub.apps.options import Device, Limit, Precision, limits_of
 from slowfast_hub.apps.sets import (
     FolderFps,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from slowfast_hub.trainer.metrics import Metrics
     from slowfast_hub.trainer.samples import LabelledVideos, Sample
 
-COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 PARTS = ("train", "val", "test", "all")
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from slowfast_hub.apps.console import Json, asked, complain, err, print_json
+from slowfast_hub.apps.console import COLUMNS, Json, asked, complain, err, print_json
 from slowfast_hub.apps.inputs import find_videos
 from slowfast_hub.apps.options import Compile, Device, Limit, OnError, Precision, limits_of
 from slowfast_hub.spec import LONG, one_of
@@ -116,8 +116,7 @@ def features(
 
 def run_all(jobs: Sequence[Job], out: Path, extract: FeatureExtractor, *, overwrite: bool) -> Iterator[Row]:
     """What became of each job, with a bar whose estimate counts the windows of the video that is read."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+    with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task("features", total=len(jobs))
         for number, job in enumerate(jobs):
 

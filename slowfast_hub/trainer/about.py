@@ -38,7 +38,7 @@ def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict
     for name, text in ((RECIPE, to_toml(recipe)), (ABOUT, json.dumps(about, indent=2) + "\n")):
         with whole_file(run / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    if all(isinstance(sample.video, str | os.PathLike) for sample in videos.samples()):
+    if all(sample.on_disk for sample in videos.samples()):
         with whole_file(run / VIDEOS) as partial:
             write_table(partial, videos)
         with whole_file(run / CLASSES) as partial:

@@ -74,7 +74,9 @@ class ClipDataset(Dataset[Item]):
         speed: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.samples: Sequence[Sample] = Packed(samples) if all(map(on_disk, samples)) else tuple(samples)
+        self.samples: Sequence[Sample] = (
+            Packed(samples) if all(sample.on_disk for sample in samples) else tuple(samples)
+        )
         self.spec = spec
         self.transform = transform
         self.num_classes = num_classes
@@ -133,10 +135,6 @@ class Packed(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # single samples alone
         begin = int(self._ends[index - 1]) if index else 0
         return pickle.loads(self._bytes[begin : int(self._ends[index])].numpy().tobytes())
-
-
-def on_disk(sample: Sample) -> bool:
-    return isinstance(sample.video, str | os.PathLike)
 
 
 class Turns(Sampler[list[Key]]):

@@ -39,6 +39,11 @@ class Sample:
             raise ValueError(f"{self.where or self.name}: a part from {self.start_s} s to {self.end_s} s has no length")
 
     @property
+    def on_disk(self) -> bool:
+        """Whether the video is a path, and not frames or bytes in memory."""
+        return isinstance(self.video, str | PathLike)
+
+    @property
     def name(self) -> str:
         """The video as people know it, with its part."""
         video = fspath(self.video) if isinstance(self.video, str | PathLike) else type(self.video).__name__
