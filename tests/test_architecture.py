@@ -17,19 +17,21 @@ ENTRANCES = {"__init__.py", "__main__.py"}  # the two files that may look into a
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if str(path.relative_to(PACKAGE)) not in ENTRANCES]
 
 # Which rooms of ours a room may import (docs/architecture.md). Nobody imports apps or trainer, but for one door below.
-BELOW = {"spec", "models", "video", "transforms", "zoo", "predict"}
+BELOW = {"spec", "models", "people", "video", "transforms", "zoo", "predict"}
 ROOMS: dict[str, set[str]] = {
     "spec": set(),
     "models": {"spec"},
+    "people": {"spec"},
     "video": {"spec"},
     "transforms": {"spec"},
     "zoo": {"spec", "models"},
-    "predict": {"spec", "models", "video", "transforms", "zoo"},
+    "predict": {"spec", "models", "people", "video", "transforms", "zoo"},
     "trainer": BELOW,
     "apps": BELOW,
 }
 # Which packages of others a room may import when it is imported itself; torch everywhere but in apps.
 AT_ONCE: dict[str, set[str]] = {
+    "people": {"torch", "numpy"},
     "video": {"torch", "numpy", "av"},
     "transforms": {"torch", "numpy"},
     "apps": {"typer", "rich"},
@@ -39,13 +41,14 @@ INSIDE: dict[str, set[str]] = {
     "video": {"torchcodec"},
     "predict": {"numpy"},
     "models": {"torchvision"},
+    "people": {"torchvision"},
     "transforms": {"torchvision"},
     "zoo": {"safetensors", "huggingface_hub", "filelock", "timm"},
     "trainer": {
         *("accelerate", "timm", "torchvision", "sklearn", "torchmetrics", "matplotlib"),
         *("PIL", "numpy", "psutil", "rich"),
     },
-    "apps": {"torch", "torchvision", "av", "huggingface_hub", "safetensors", "accelerate"},
+    "apps": {"torch", "torchvision", "av", "PIL", "numpy", "huggingface_hub", "safetensors", "accelerate"},
 }
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slowfast_hub.models.roi_align import roi_align
 from slowfast_hub.spec import RoISpec
 
 WINDOW = 7  # the map that 224 px training gives
@@ -93,13 +94,11 @@ class RoIHead(nn.Module):
 
     def features(self, maps: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Features of every box: `(N, num_features)`."""
-        from torchvision.ops import roi_align
-
         check_rois(rois, len(maps[0]))
-        rois = rois.to(maps[0].dtype)
         flat = [m.mean(2) if self.roi.time_pool == "mean" else m.amax(2) for m in maps]
-        cut = roi_align(torch.cat(flat, dim=1), rois, self.roi.grid, self.SCALE, 0, self.roi.aligned)
-        return cut.amax((2, 3))
+        # In float32, as half precision has no place between 256 and 257 px.
+        cut = roi_align(torch.cat(flat, dim=1).float(), rois.float(), self.roi.grid, self.SCALE, self.roi.aligned)
+        return cut.amax((2, 3)).to(maps[0].dtype)
 
     def forward(self, maps: Sequence[Tensor], rois: Tensor, *, pre_logits: bool = False) -> Tensor:
         features = self.features(maps, rois)
@@ -107,7 +106,10 @@ class RoIHead(nn.Module):
 
 
 def check_rois(rois: Tensor, batch: int) -> None:
-    """RoIAlign itself checks nothing: an index outside of the batch reads memory that is not the batch's."""
+    """RoIAlign itself checks nothing: an index outside of the batch reads memory that is not the batch's.
+
+    And reversed boxes have a negative number of samples.
+    """
     if not isinstance(rois, Tensor):
         raise TypeError(f"rois must be one tensor (N, 5) for the whole batch; got {type(rois).__name__}")
     if rois.ndim != 2 or rois.shape[1] != 5:
@@ -121,3 +123,7 @@ def check_rois(rois: Tensor, batch: int) -> None:
         raise ValueError(
             f"the first column of rois is the index in the batch, 0 to {batch - 1}; got {index.tolist()[:5]}"
         )
+    reversed_ = (rois[:, 3:] < rois[:, 1:3]).any(1)
+    if bool(reversed_.any()):
+        box = rois[reversed_][0, 1:].tolist()
+        raise ValueError(f"rois are x1, y1, x2, y2 with x1 <= x2 and y1 <= y2; got {box}")

@@ -15,6 +15,7 @@ Networks for Something-Something see the whole video instead (`sampling="segment
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,26 @@ def clip_places(start: float, span: float, frames: int) -> Tensor:
     not lead to the frame before.
     """
     return torch.linspace(start, start + max(span, 1.0) - 1, frames, dtype=torch.float64) + 1e-6
+
+
+def centred_indices(info: VideoInfo, spec: ClipSpec, at_s: float) -> Tensor:
+    """Numbers in the file of the frames around the one shown at `at_s`, in seconds of the file: (T,) long.
+
+    `stride` ticks apart, with that frame at place T / 2, and held at the ends of the video: PySlowFast ava_helper.py
+    and utils.py, `get_sequence`. ValueError outside the video, and for a network that sees whole videos.
+    """
+    if spec.sampling == "segments":
+        raise ValueError("sampling='segments' sees the whole video; a clip around a moment needs sampling='stride'")
+    begin, end = info.start_s, info.start_s + info.duration_s
+    if not begin <= at_s < end:
+        raise ValueError(
+            f"{info.source}: at_s must be in [{begin:.3f}, {end:.3f}), the time of the video; got {at_s!r}"
+        )
+    line = places_of(info, spec)
+    step = spec.stride if spec.fps is None else spec.stride / spec.fps * line.fps
+    key = math.floor((at_s - begin + TIME_ROUNDING_S) * line.fps)  # a place, so that the frame itself is seen
+    steps = torch.arange(spec.frames, dtype=torch.float64) - spec.frames // 2
+    return line.file_frames(key + steps * step + 1e-6)
 
 
 def segment_places(line: Places, spec: ClipSpec, generator: torch.Generator | None = None) -> Tensor:
