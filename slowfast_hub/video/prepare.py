@@ -9,21 +9,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-import torch
-from av import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
 
 from slowfast_hub.spec import Limits, VideoError, VideoInfo, whole
-from slowfast_hub.video.container import opened, reason
+from slowfast_hub.video.container import opened
 from slowfast_hub.video.decode import FileReader
-
-KEPT_S = 1e-3  # no frame moves further in time: what Matroska rounds to
-MPEG_TICKS = 90_000  # in a second: the clock of MPEG, fine enough for what keeps no rate
+from slowfast_hub.video.encode import KEPT_S, MPEG_TICKS, write_mp4
 
 
 @dataclass(frozen=True)
@@ -57,11 +50,17 @@ def prepare_file(source: Path, target: Path, encoding: Encoding, limits: Limits)
     if times_s[0] < 0:
         raise VideoError(str(source), f"begins {-times_s[0]:.3f} s before 0, where MP4 shows nothing")
     height, width = prepared_size(info.height, info.width, encoding.short_side)
-    try:
-        write(target, reader.scaled(height, width), (height, width), *clock(times_s, info.fps), encoding, comment)
-    except (av.FFmpegError, OverflowError) as error:  # Overflow: a rate that is no fraction of 32 bits
-        why = reason(error) if isinstance(error, av.FFmpegError) else f"its rate is {info.fps:g}"
-        raise VideoError(str(source), f"cannot be written as H.264 in MP4: {why}") from error
+    pictures = reader.scaled(height, width).stream(range(info.frames))
+    write_mp4(
+        target,
+        pictures,
+        times_s,
+        info=info,
+        size=(height, width),
+        gop=encoding.gop,
+        crf=encoding.crf,
+        comment=comment,
+    )
     written = FileReader(target, limits)
     made = written.info
     came, expected = (made.frames, made.height, made.width), (info.frames, height, width)
@@ -78,57 +77,6 @@ def prepared_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     scale = min(1.0, short_side / min(height, width))
     nearest = round if scale < 1 else int
     return max(2, 2 * nearest(height * scale / 2)), max(2, 2 * nearest(width * scale / 2))
-
-
-def clock(times_s: np.ndarray, fps: float) -> tuple[Fraction, np.ndarray]:
-    """A tick in seconds, and times (frames,) float64 in whole numbers of it, none moved by more than `KEPT_S`.
-
-    Times at the rate `fps`, but for what rounding to a container's ticks did to them, come out exactly at that rate:
-    else it would be another rate that their mean gives, and other frames that a clip is made of.
-    """
-    rate = Fraction(fps).limit_denominator(1001)
-    if rate:
-        finer = -(-MPEG_TICKS // rate.numerator)  # so many ticks for one of the rate that the start has its place too
-        tick = 1 / Fraction(rate.numerator * finer)
-        steady = round(times_s[0] / tick) + np.arange(len(times_s)) * rate.denominator * finer
-        if np.abs(steady * float(tick) - times_s).max() <= KEPT_S:
-            return tick, steady
-    return Fraction(1, MPEG_TICKS), np.rint(times_s * MPEG_TICKS).astype(np.int64)
-
-
-def write(
-    target: Path,
-    reader: FileReader,
-    size: tuple[int, int],
-    tick: Fraction,
-    times: np.ndarray,
-    encoding: Encoding,
-    comment: str,
-) -> None:
-    """Encode all frames of `reader`, (height, width) px as `size` says, shown at `times` in ticks."""
-    info = reader.info
-    options = {
-        "movflags": "faststart",  # the index first: a reader needs it before the frames
-        "movie_timescale": str(tick.denominator),  # of the start of the film, which would be rounded to milliseconds
-    }
-    with av.open(str(target), "w", format="mp4", options=options) as container:
-        container.metadata["comment"] = comment
-        # fastdecode leaves out what costs a decoder of H.264 most: half its time, for a seventh more bytes.
-        how = {"crf": str(encoding.crf), "tune": "fastdecode", "x264-params": "open-gop=0"}
-        rate = Fraction(info.fps).limit_denominator(1001) or Fraction(1)  # x264 shares out its bits by it, no more
-        stream = container.add_stream("libx264", rate=rate, options=how)
-        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = tick
-        stream.codec_context.gop_size = encoding.gop
-        stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
-        if torch.utils.data.get_worker_info() is not None:
-            stream.codec_context.thread_count = 1  # the other workers have the other cores
-        for time, picture in zip(times.tolist(), reader.stream(range(info.frames)), strict=True):
-            frame = VideoFrame.from_ndarray(picture.numpy(), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
-            frame.pts, frame.time_base = time, tick
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def origin(source: Path, encoding: Encoding) -> str:

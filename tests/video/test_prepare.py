@@ -163,7 +163,9 @@ def test_a_film_that_begins_before_zero_is_a_video_error(tmp_path):
 
 def test_a_result_that_lacks_a_frame_or_moves_one_is_refused(tmp_path, monkeypatch):
     path = write_counting(tmp_path / "source.mp4", 20, **X264)
-    monkeypatch.setattr("slowfast_hub.video.prepare.write", lambda target, *_: target.write_bytes(short.read_bytes()))
+    monkeypatch.setattr(
+        "slowfast_hub.video.prepare.write_mp4", lambda target, *_, **__: target.write_bytes(short.read_bytes())
+    )
     short = write_counting(tmp_path / "short.mp4", 19, **X264)
     with pytest.raises(VideoError, match=r"came out as \(19, 48, 64\)"):
         prepare_file(path, tmp_path / "out", Encoding(), Limits())
