@@ -1,0 +1,167 @@
+"""Frame mAP: how well boxes with scores find labelled people, each in the picture of one moment (the paper, section 5).
+
+The rules are those of the official AVA evaluation as PySlowFast carries it (ava_evaluation/per_image_evaluation.py,
+metrics.py), here for whole arrays at once; benchmarks/frame_map.py compares speed and figures:
+
+* A detection belongs to the truth of its frame and class that it overlaps most, taken or not, and is right where their
+  intersection over union is at least 0.5 and no earlier detection of the frame has that truth.
+* What nobody labelled is wrong: a class that the frame does not have, and a frame without any truth.
+* Average precision is the area under the precision that falls with recall (VOC). A class without truth has none.
+* Equal scores stand in the order that numpy's argsort gives them, as there. That sort is not stable, and another one on
+  another processor: a figure of rounded scores may differ in its last digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast_hub.spec import one_of, whole
+
+Order = Literal["file", "score"]
+Rows = NDArray[np.int64] | NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledBoxes:
+    """N labelled boxes; a box with several labels is there once for each. ValueError for what are none."""
+
+    frames: NDArray[np.int64]  # (N,) which moment: 0, 1, ...
+    classes: NDArray[np.int64]  # (N,) from 0
+    boxes: NDArray[np.floating]  # (N, 4) x1, y1, x2, y2 in any one unit; sums are done in this precision
+    scores: NDArray[np.floating]  # (N,) 1 for truth
+
+    def __post_init__(self) -> None:
+        shapes = [getattr(self, field.name).shape for field in fields(self)]
+        if shapes != [(len(self),), (len(self),), (len(self), 4), (len(self),)]:
+            raise ValueError(f"frames, classes, boxes and scores are (N,), (N,), (N, 4) and (N,); got {shapes}")
+        if len(self) and min(self.frames.min(), self.classes.min()) < 0:
+            raise ValueError("frames and classes are numbers from 0; one is negative")
+        problems = {
+            "has a box or a score that is not finite": ~np.isfinite(self.boxes).all(1) | ~np.isfinite(self.scores),
+            "is reversed; boxes are x1, y1, x2, y2": (self.boxes[:, 2:] < self.boxes[:, :2]).any(1),
+        }
+        for problem, bad in problems.items():
+            if bad.any():
+                first = int(bad.argmax())
+                raise ValueError(f"box {first} {problem}: {self.boxes[first].tolist()}, score {self.scores[first]}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: Rows) -> LabelledBoxes:
+        return LabelledBoxes(self.frames[rows], self.classes[rows], self.boxes[rows], self.scores[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[LabelledBoxes]) -> LabelledBoxes:
+        """One behind the other; of no parts none."""
+        if not parts:
+            return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMap:
+    """What the detections are worth."""
+
+    average_precision: NDArray[np.float64]  # (C,) in 0..1; NaN for a class without truth, or not evaluated
+    truths: NDArray[np.int64]  # (C,) labelled boxes of each evaluated class
+    mean_ap: float  # over the classes that have a figure; NaN where none has
+
+
+def frame_map(
+    truth: LabelledBoxes,
+    detections: LabelledBoxes,
+    *,
+    num_classes: int,
+    evaluated: tuple[int, ...] = (),
+    iou: float = 0.5,
+    order: Order = "file",
+) -> FrameMap:
+    """Average precision of each class, by the rules above. Frames that do not count have to be left out of both.
+
+    evaluated: the classes that count (AVA: 60 of 80); empty: all.
+    iou: the overlap that is enough.
+    order: which of a frame's detections takes a truth: that which comes first ("file", PySlowFast), or that with the
+        highest score ("score", MMAction2 and later versions of ActivityNet's reader).
+    ValueError for classes out of range.
+    """
+    whole("num_classes", num_classes, 1)
+    one_of("order", order, ("file", "score"))
+    for name, classes in {
+        "an evaluated": np.array(evaluated, np.int64),
+        "a truth": truth.classes,
+        "a detected": detections.classes,
+    }.items():
+        strays = classes[(classes < 0) | (classes >= num_classes)]
+        if len(strays):
+            raise ValueError(f"{name} class is not in 0..{num_classes - 1}: {strays[0]}")
+    counts = np.zeros(num_classes, bool)
+    counts[list(evaluated) or slice(None)] = True
+    truth, detections = truth[counts[truth.classes]], ordered(detections[counts[detections.classes]], order)
+    right = true_positives(truth, detections, iou)
+    truths = np.bincount(truth.classes, minlength=num_classes)
+    by_class = np.argsort(detections.classes, kind="stable")
+    bounds = np.searchsorted(detections.classes, np.arange(num_classes + 1), sorter=by_class)
+    values = np.full(num_classes, np.nan)
+    for label in np.flatnonzero(truths):
+        rows = by_class[bounds[label] : bounds[label + 1]]
+        values[label] = average_precision(detections.scores[rows], right[rows], truths[label])
+    known = values[~np.isnan(values)]
+    return FrameMap(values, truths, float(known.mean()) if len(known) else float("nan"))
+
+
+def ordered(detections: LabelledBoxes, order: Order) -> LabelledBoxes:
+    """Frame by frame, in the order in which frames come first; boxes without area are dropped, as the official code."""
+    detections = detections[np.flatnonzero((detections.boxes[:, 2:] > detections.boxes[:, :2]).all(1))]
+    if not len(detections):
+        return detections
+    begins = np.zeros(detections.frames.max() + 1, np.int64)
+    begins[detections.frames[::-1]] = np.arange(len(detections))[::-1]  # the last assignment stays
+    turns = begins[detections.frames]
+    if order == "score":
+        return detections[np.lexsort((-detections.scores, turns))]
+    return detections if bool((np.diff(turns) >= 0).all()) else detections[np.argsort(turns, kind="stable")]
+
+
+def true_positives(truth: LabelledBoxes, detections: LabelledBoxes, iou: float) -> NDArray[np.bool_]:
+    """`(N,)` whether each detection is right; the earlier one takes a truth."""
+    right = np.zeros(len(detections), bool)
+    classes = 1 + max((int(each.classes.max()) for each in (truth, detections) if len(each)), default=0)
+    keys, wanted = (each.frames * classes + each.classes for each in (truth, detections))
+    by_key = np.argsort(keys, kind="stable")
+    first, last = (np.searchsorted(keys, wanted, side, sorter=by_key) for side in ("left", "right"))
+    able = np.flatnonzero(last > first)  # those with any truth of their frame and class
+    if not len(able):
+        return right
+    # One row for each pair of such a detection and such a truth, detection by detection.
+    number = (last - first)[able]
+    begins = np.cumsum(number) - number
+    pairs = by_key[np.arange(number.sum()) + np.repeat(first[able] - begins, number)]
+    overlap = overlaps(np.repeat(detections.boxes[able], number, axis=0), truth.boxes[pairs])
+    most = np.repeat(np.maximum.reduceat(overlap, begins), number)
+    hits = np.flatnonzero((overlap == most) & (overlap >= iou))
+    owners = np.repeat(able, number)[hits]
+    _, once = np.unique(owners, return_index=True)  # of equal overlaps the first truth
+    _, earliest = np.unique(pairs[hits[once]], return_index=True)
+    right[owners[once[earliest]]] = True
+    return right
+
+
+def overlaps(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Intersection over union `(N,)` of each box with the one in its row."""
+    sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
+    shared = sides.clip(min=0).prod(1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (first, second)]
+    return shared / (areas[0] + areas[1] - shared)
+
+
+def average_precision(scores: NDArray[np.floating], right: NDArray[np.bool_], truths: int) -> float:
+    """Of one class: the mean over truths of the best precision at which at least so many are found."""
+    places = np.flatnonzero(right[np.argsort(scores)[::-1]]) + 1
+    precision = np.arange(1, len(places) + 1) / places
+    return float(np.maximum.accumulate(precision[::-1]).sum() / truths)
