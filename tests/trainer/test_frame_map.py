@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from official_ava import official_ava
 
-from slowfast_hub.trainer.frame_map import LabelledBoxes, FrameMap, frame_map, overlaps
+from slowfast_hub.trainer.frame_map import FrameMap, LabelledBoxes, frame_map, overlaps
 
 LEFT, RIGHT = (0.0, 0.0, 0.4, 1.0), (0.5, 0.0, 0.9, 1.0)
 
