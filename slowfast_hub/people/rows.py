@@ -1,0 +1,171 @@
+"""Rows of boxes: what tables and exports of annotation tools are read into, column by column.
+
+A column of strings holds each string once and boxes are one tensor: the 837,318 rows of AVA's training file take some
+200 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from slowfast_hub.people.boxes import Unit
+
+LARGEST_FILE = 1 << 29  # bytes; AVA's training file has 48 million
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
+SecondsOf = Callable[[str, int], float]  # (video as it is written, number of a frame from 0) -> seconds of the file
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRow:
+    """One box and one label: a person who does two things has two rows."""
+
+    video: str  # as it is written; "" where a table is of one video
+    time_s: float
+    box: Box | None  # in the unit of the table; None: a moment that was looked at, with nobody in it
+    label: str = ""
+    person: str = ""
+    score: float | None = None
+    time: str = ""  # as it is written
+    where: str = ""  # "boxes.csv:17"
+
+
+@dataclass(frozen=True, eq=False)
+class BoxTable:
+    """A file of boxes; row i is item i of every column."""
+
+    file: Path
+    form: str  # what the file is: "table", "AVA", "CVAT", "Label Studio" or "VIA"
+    videos: Sequence[str]
+    times_s: Tensor  # (N,) float64
+    times: Sequence[str]  # the same as they are written
+    boxes: Tensor  # (N, 4) float64; NaN: nobody in that moment
+    labels: Sequence[str]
+    people: Sequence[str]
+    scores: Tensor | None  # (N,) float64, NaN where a row has none; None: no column of them
+    lines: Sequence[int]  # of the file
+    unit: Unit
+    more: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the other columns, by their names
+    counted: str = ""  # what `lines` count where a file has none: "track"
+    notes: tuple[str, ...] = ()  # what was understood, for people
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, row: int) -> str:
+        """The line of a row, as people look it up."""
+        return f"{self.file.name}{f', {self.counted} ' if self.counted else ':'}{self.lines[row]}"
+
+    @property
+    def places(self) -> Sequence[str]:
+        """`where` of each row, made when it is asked for."""
+        return Places(self)
+
+    @property
+    def occupied(self) -> Tensor:
+        """(N,) bool: the rows that have a box."""
+        return ~self.boxes.isnan().all(1)
+
+    def rows(self) -> Iterator[BoxRow]:
+        """One by one."""
+        times, boxes = self.times_s.tolist(), self.boxes.tolist()
+        scores = [float("nan")] * len(self) if self.scores is None else self.scores.tolist()
+        occupied = self.occupied.tolist()
+        for row in range(len(self)):
+            yield BoxRow(
+                self.videos[row],
+                times[row],
+                tuple(boxes[row]) if occupied[row] else None,
+                self.labels[row],
+                self.people[row],
+                scores[row] if scores[row] == scores[row] else None,
+                self.times[row],
+                self.where(row),
+            )
+
+    def only(self, kept: Tensor) -> BoxTable:
+        """The rows of a mask (N,) bool or of numbers (M,) long."""
+        numbers = (kept.nonzero().flatten() if kept.dtype == torch.bool else kept).tolist()
+
+        def some(column: Sequence[str]) -> list[str]:
+            return [column[number] for number in numbers]
+
+        return replace(
+            self,
+            videos=some(self.videos),
+            times_s=self.times_s[numbers],
+            times=some(self.times),
+            boxes=self.boxes[numbers],
+            labels=some(self.labels),
+            people=some(self.people),
+            scores=None if self.scores is None else self.scores[numbers],
+            lines=[self.lines[number] for number in numbers],
+            more={name: some(column) for name, column in self.more.items()},
+        )
+
+
+class Places(Sequence[str]):
+    """The lines of a table as names: 837,318 strings that nobody asks for are not made."""
+
+    def __init__(self, table: BoxTable) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, row: int) -> str:  # type: ignore[override]  # single rows are all that is asked for
+        return self._table.where(row)
+
+
+class Strings(list[str]):
+    """A column that holds equal strings once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def add(self, texts: Sequence[str]) -> None:
+        known = self._known
+        for text in texts:
+            if text not in known:
+                known[text] = text.strip()
+            self.append(known[text])
+
+
+def from_single_rows(
+    file: Path, form: str, rows: Sequence[tuple[BoxRow, int]], unit: Unit, counted: str, notes: Sequence[str]
+) -> BoxTable:
+    """A table of rows and of their numbers in the file."""
+    return BoxTable(
+        file=file,
+        form=form,
+        videos=[row.video for row, _ in rows],
+        times_s=torch.tensor([row.time_s for row, _ in rows], dtype=torch.float64),
+        times=[row.time for row, _ in rows],
+        boxes=torch.tensor([row.box for row, _ in rows], dtype=torch.float64).reshape(-1, 4),
+        labels=[row.label for row, _ in rows],
+        people=[row.person for row, _ in rows],
+        scores=None,
+        lines=[number for _, number in rows],
+        unit=unit,
+        counted=counted,
+        notes=tuple(notes),
+    )
+
+
+def check_file(file: Path, largest: int = LARGEST_FILE) -> None:
+    """ValueError for what is no file of boxes: a device, a pipe, more bytes than one has."""
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file; expected a table of boxes or an export of CVAT, Label Studio or VIA")
+    if file.stat().st_size > largest:
+        raise ValueError(f"{file}: {file.stat().st_size:,} bytes; a file of boxes has at most {largest:,} here")
+
+
+def text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
