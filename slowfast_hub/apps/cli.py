@@ -19,6 +19,7 @@ import slowfast_hub
 from slowfast_hub.apps import data, weights
 from slowfast_hub.apps.bench import bench
 from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
+from slowfast_hub.apps.detect import detect
 from slowfast_hub.apps.evaluate import evaluate
 from slowfast_hub.apps.features import features
 from slowfast_hub.apps.options import Compile, Device, Limit, Model, OnError, Precision, limits_of
@@ -33,6 +34,7 @@ app = typer.Typer(help="SlowFast video networks: name in, model or answer out.",
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
 app.command()(bench)
+app.command()(detect)
 app.command()(features)
 app.command()(stream)
 app.command()(timeline)

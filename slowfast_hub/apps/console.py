@@ -38,7 +38,7 @@ def asked() -> Iterator[None]:
 
     try:
         yield
-    except FetchError as error:
+    except (FetchError, ConnectionError) as error:
         complain(error)
         raise typer.Exit(1) from error
     except (ValueError, LookupError, OSError, RuntimeError) as error:  # RuntimeError: of torch, a device not there

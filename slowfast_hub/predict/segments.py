@@ -126,17 +126,20 @@ def classes_of(wanted: Sequence[str] | None, labels: Sequence[str]) -> list[int]
 
 
 def write_csv(segments: Sequence[Segment], path: Path) -> None:
-    """One row each, RFC 4180: start,end,label,score; times in seconds.
-
-    A label that a spreadsheet would take for a formula gets an apostrophe in front: labels come with files of weights,
-    from anyone.
-    """
+    """One row each, RFC 4180: start,end,label,score; times in seconds."""
     with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
         rows = csv.writer(file)
         rows.writerow(("start", "end", "label", "score"))
         for each in segments:
-            label = f"'{each.label}" if each.label.startswith(tuple("=+-@\t\r\n")) else each.label
-            rows.writerow((f"{each.start:.3f}", f"{each.end:.3f}", label, f"{each.score:.4f}"))
+            rows.writerow((f"{each.start:.3f}", f"{each.end:.3f}", cell(each.label), f"{each.score:.4f}"))
+
+
+def cell(label: str) -> str:
+    """A label in a table; one that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    Labels come with files of weights, from anyone.
+    """
+    return f"'{label}" if label.startswith(tuple("=+-@\t\r\n")) else label
 
 
 def write_srt(segments: Sequence[Segment], path: Path) -> None:
