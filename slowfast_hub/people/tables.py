@@ -41,7 +41,7 @@ COLUMNS = {
         "y2": "y2 ymax y_max bottom ybr",
         "label": "label labels action actions action_id class class_name label_name activity label_id class_id",
         "person": "person person_id track track_id entity_id id",
-        "score": "score box_score confidence conf probability",
+        "score": "box_score score confidence conf probability",
     }.items()
 }
 SIDES = ("x1", "y1", "x2", "y2")
