@@ -12,17 +12,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from slowfast_hub.trainer.keyframes import LabelledPeople, LabelledSet
 from slowfast_hub.trainer.recipe import Recipe, to_toml
 from slowfast_hub.trainer.report import ABOUT, RECIPE
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.zoo.save import whole_file
 
-VIDEOS, CLASSES = "videos.csv", "classes.txt"  # as formats.read_videos reads them
+VIDEOS, PEOPLE, CLASSES = "videos.csv", "people.csv", "classes.txt"  # as formats.read_videos and read_people read them
 PACKAGES = ("slowfast-hub", "torch", "torchvision", "timm", "accelerate", "av", "numpy")
 
 
-def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict[str, Any]) -> None:
-    """`recipe.toml` and `videos.csv`, which train the same again, and `run.json`. machine: processes, device."""
+def write_about(run: Path, recipe: Recipe, videos: LabelledSet, machine: dict[str, Any]) -> None:
+    """`recipe.toml` and the set, which train the same again, and `run.json`. machine: processes, device.
+
+    The set is `videos.csv`, or of people `people.csv`; one in memory is not written.
+    """
+    people = isinstance(videos, LabelledPeople)
+    table = PEOPLE if people else VIDEOS
     about = {
         "git": git_state(Path(__file__).parent),
         "python": f"{platform.python_version()} on {platform.platform()}",
@@ -30,8 +36,8 @@ def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict
         "command": sys.argv,
         "seed": recipe.seed,
         "machine": {**machine, "cores": os.cpu_count()},
-        "read videos.csv with": {"multilabel": videos.multilabel, "val_share": 0},
-        "videos": {part: len(getattr(videos, part)) for part in ("train", "val", "test")},
+        f"read {table} with": {"val_share": 0} if people else {"multilabel": videos.multilabel, "val_share": 0},
+        "key frames" if people else "videos": {part: len(getattr(videos, part)) for part in ("train", "val", "test")},
         "classes": videos.classes,
         "notes": videos.notes,
     }
@@ -39,10 +45,20 @@ def write_about(run: Path, recipe: Recipe, videos: LabelledVideos, machine: dict
         with whole_file(run / name) as partial:
             partial.write_text(text, encoding="utf-8")
     if all(sample.on_disk for sample in videos.samples()):
-        with whole_file(run / VIDEOS) as partial:
-            write_table(partial, videos)
+        with whole_file(run / table) as partial:
+            write_set(partial, videos)
         with whole_file(run / CLASSES) as partial:
             partial.write_text("".join(f"{name}\n" for name in videos.classes), "utf-8", errors="surrogateescape")
+
+
+def write_set(path: Path, videos: LabelledSet) -> None:
+    """The set and its split as a table that is read again."""
+    if isinstance(videos, LabelledPeople):
+        from slowfast_hub.trainer.formats.people import write_people
+
+        write_people(path, videos)
+    else:
+        write_table(path, videos)
 
 
 def write_table(path: Path, videos: LabelledVideos) -> None:

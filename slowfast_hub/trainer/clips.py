@@ -7,19 +7,21 @@ import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from slowfast_hub.spec import ClipSpec, VideoError
+from slowfast_hub.spec import ClipSpec, VideoError, VideoInfo
+from slowfast_hub.trainer.keyframes import KeyFrame
 from slowfast_hub.trainer.processes import apart, processes_here
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.samples import LabelledVideos, Sample, Span
 from slowfast_hub.transforms.eval import MOST_FITTED
 from slowfast_hub.transforms.geometry import resize_long
-from slowfast_hub.transforms.train import TrainTransform
+from slowfast_hub.transforms.train import Draw, TrainTransform
+from slowfast_hub.video.reader import VideoReader
 from slowfast_hub.video.sampling import random_indices
 
 
@@ -45,14 +47,16 @@ class Item(NamedTuple):
     clip: Tensor | None  # (3, T, S, S)
     target: Tensor
     skipped: Skipped | None
+    boxes: Tensor | None = None  # (N, 4) px of the clip, of a set of people; a row of `target` for each
 
 
 class Batch(NamedTuple):
     """What one device takes at once; videos that could not be read are missing in it."""
 
     clips: Tensor  # (B, 3, T, S, S), channels last
-    targets: Tensor  # (B,) long, or (B, num_classes) float of a multi-label set
+    targets: Tensor  # (B,) long, or (B, num_classes) float of a multi-label set; of people a row for each
     skipped: list[Skipped]
+    rois: Tensor | None = None  # of people: (N, 5), the place of the clip in the batch, then the box in px of the clip
 
 
 class ClipDataset(Dataset[Item]):
@@ -64,7 +68,7 @@ class ClipDataset(Dataset[Item]):
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[Any],  # Sample; of sets of people, KeyFrame
         spec: ClipSpec,
         transform: TrainTransform,
         *,
@@ -74,9 +78,7 @@ class ClipDataset(Dataset[Item]):
         speed: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.samples: Sequence[Sample] = (
-            Packed(samples) if all(sample.on_disk for sample in samples) else tuple(samples)
-        )
+        self.samples = Packed(samples) if all(sample.on_disk for sample in samples) else tuple(samples)
         self.spec = spec
         self.transform = transform
         self.num_classes = num_classes
@@ -91,40 +93,57 @@ class ClipDataset(Dataset[Item]):
     def __getitem__(self, key: Key) -> Item:
         sample = self.samples[key.place]
         try:
-            clip, labels = self.clip(sample, torch.Generator().manual_seed(hash((self.seed, *key))))
+            return self.item(sample, torch.Generator().manual_seed(hash((self.seed, *key))))
         except VideoError as error:
             return Item(None, torch.empty(0), Skipped(key.epoch, sample.name, str(error)))
-        if not self.multilabel:
-            return Item(clip, torch.tensor(labels[0]), None)
-        return Item(
-            clip, torch.zeros(self.num_classes).index_fill_(0, torch.tensor(labels, dtype=torch.long), 1.0), None
-        )
 
-    def clip(self, sample: Sample, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+    def item(self, sample: Any, generator: torch.Generator) -> Item:
         """A clip and what it shows; VideoError where it cannot be read."""
-        reader, spec = sample.open(), self.spec
-        if spec.fps is not None:
-            # A slower clock lets more time pass between two frames: the action looks faster.
-            factor = 1 + self.speed * (2 * float(torch.rand((), generator=generator)) - 1)
-            spec = replace(spec, fps=spec.fps * factor)
-        indices = random_indices(reader.info, spec, generator)
+        reader = sample.open()
+        indices = random_indices(reader.info, self.clock(generator), generator)
+        draw = self.draw(reader, generator)
+        labels = self.labels(sample.labels_between(*reader.info.span_s(indices)), draw)
+        target = self.each_class(labels) if self.multilabel else torch.tensor(labels[0])
+        return Item(self.clip(reader, indices, draw), target, None)
+
+    def clock(self, generator: torch.Generator) -> ClipSpec:
+        """The clip recipe, at the speed of this draw."""
+        if self.spec.fps is None:
+            return self.spec
+        # A slower clock lets more time pass between two frames: the action looks faster.
+        factor = 1 + self.speed * (2 * float(torch.rand((), generator=generator)) - 1)
+        return replace(self.spec, fps=self.spec.fps * factor)
+
+    def draw(self, reader: VideoReader, generator: torch.Generator) -> Draw:
+        """What happens to the pictures; VideoError where they would become too large."""
         draw = self.transform.draw(reader.info.height, reader.info.width, generator=generator)
         if draw.size[0] * draw.size[1] > MOST_FITTED:
             raise VideoError(
                 reader.info.source, f"pictures would become {draw.size[1]} x {draw.size[0]} px; crop them first"
             )
+        return draw
+
+    def labels(self, labels: Iterable[int], draw: Draw) -> list[int]:
+        """What they are in the clip, which may be mirrored."""
+        return [self.swap[label] if draw.flip else label for label in labels]
+
+    def each_class(self, labels: Sequence[int]) -> Tensor:
+        """(num_classes,) float: 1 for the labels."""
+        return torch.zeros(self.num_classes).index_fill_(0, torch.tensor(labels, dtype=torch.long), 1.0)
+
+    def clip(self, reader: VideoReader, indices: Tensor, draw: Draw) -> Tensor:
+        """Frames `(T,)` as a clip `(3, T, S, S)`."""
         numbers, places = indices.unique(return_inverse=True)
         clip = self.transform.apply(reader.stream(numbers.tolist()), draw, count=len(numbers))
-        if len(numbers) < len(indices):  # a short video holds its last frame
+        if len(numbers) < len(indices):  # a short video holds its ends
             clip = clip.permute(1, 2, 3, 0)[places].permute(3, 0, 1, 2)
-        labels = sample.labels_between(*reader.info.span_s(indices))
-        return clip, [self.swap[label] if draw.flip else label for label in labels]
+        return clip
 
 
-class Packed(Sequence[Sample]):
+class Packed(Sequence[Any]):
     """Samples as bytes in one array: Python objects would be copied into each worker as their use is counted there."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+    def __init__(self, samples: Sequence[Any]) -> None:
         pieces = [torch.frombuffer(bytearray(pickle.dumps(sample)), dtype=torch.uint8) for sample in samples]
         self._ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
         self._bytes = torch.cat(pieces)
@@ -132,7 +151,7 @@ class Packed(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # single samples alone
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]  # single samples alone
         begin = int(self._ends[index - 1]) if index else 0
         return pickle.loads(self._bytes[begin : int(self._ends[index])].numpy().tobytes())
 
@@ -205,12 +224,35 @@ def collate(items: list[Item]) -> Batch:
         return Batch(torch.empty(0), torch.empty(0), skipped)
     # torch's own: in a worker it stacks where the training process can see it, so that nothing is copied again.
     clips: Tensor = default_collate([item.clip.permute(1, 2, 3, 0) for item in found if item.clip is not None])
-    return Batch(clips.permute(0, 4, 1, 2, 3), torch.stack([item.target for item in found]), skipped)
+    clips, targets = clips.permute(0, 4, 1, 2, 3), [item.target for item in found]
+    boxes = [item.boxes for item in found if item.boxes is not None]
+    if not boxes:
+        return Batch(clips, torch.stack(targets), skipped)
+    places = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each) for each in boxes]))
+    return Batch(clips, torch.cat(targets), skipped, torch.cat([places[:, None], torch.cat(boxes)], 1))
 
 
 def training_set(recipe: Recipe, videos: LabelledVideos, spec: ClipSpec) -> ClipDataset:
     """The clips of the training part, as the recipe makes them."""
-    transform = TrainTransform(
+    return ClipDataset(
+        [hold(sample, recipe.hold) for sample in videos.train] if recipe.hold else videos.train,
+        spec,
+        training_transform(recipe, spec),
+        num_classes=len(videos.classes),
+        multilabel=videos.multilabel,
+        swap=swapped(recipe, videos.classes),
+        speed=recipe.speed,
+        seed=recipe.seed,
+    )
+
+
+def training_transform(recipe: Recipe, spec: ClipSpec) -> TrainTransform:
+    """What the recipe does to the pictures of a clip; ValueError for a change of a clock that there is not."""
+    if recipe.speed and spec.fps is None:
+        raise ValueError(
+            "speed changes the clock of a clip, and this network counts the file's own frames: leave it out"
+        )
+    return TrainTransform(
         spec,
         recipe.jitter or usual_jitter(spec, clip_side(recipe, spec)),
         crop=clip_side(recipe, spec),
@@ -221,20 +263,6 @@ def training_set(recipe: Recipe, videos: LabelledVideos, spec: ClipSpec) -> Clip
         color=recipe.color,
         rand_augment=recipe.rand_augment,
         erase=recipe.erase,
-    )
-    if recipe.speed and spec.fps is None:
-        raise ValueError(
-            "speed changes the clock of a clip, and this network counts the file's own frames: leave it out"
-        )
-    return ClipDataset(
-        [hold(sample, recipe.hold) for sample in videos.train] if recipe.hold else videos.train,
-        spec,
-        transform,
-        num_classes=len(videos.classes),
-        multilabel=videos.multilabel,
-        swap=swapped(recipe, videos.classes),
-        speed=recipe.speed,
-        seed=recipe.seed,
     )
 
 
@@ -285,23 +313,20 @@ def swapped(recipe: Recipe, classes: Sequence[str]) -> tuple[int, ...]:
     return tuple(classes.index(other.get(name, name)) for name in classes)
 
 
-def class_counts(videos: LabelledVideos) -> Tensor:
-    """Training videos of each class, (num_classes,) float."""
-    counts = torch.zeros(len(videos.classes))
-    for sample in videos.train:
-        for label in sample.labels:
-            counts[label] += 1
-    return counts
+def class_counts(labels: Iterable[Sequence[int]], num_classes: int) -> Tensor:
+    """How many of the training videos, or people, have each class as a label: (num_classes,) float."""
+    found = torch.tensor([label for each in labels for label in each], dtype=torch.long)
+    return found.bincount(minlength=num_classes).float()
 
 
-def sample_weights(videos: LabelledVideos) -> Tensor:
-    """How often each training video is to be seen, so that each class is seen alike: (N,) float.
+def sample_weights(samples: Iterable[Sample | KeyFrame], counts: Tensor) -> Tensor:
+    """How often each training clip is to be seen, so that each class is seen alike: (N,) float.
 
-    One over the number of videos of its class; of several labels the mean; without any the smallest of all.
+    One over the `class_counts` of its class; of several labels the mean; without any the smallest of all.
     """
-    rarity = 1 / class_counts(videos).clamp(min=1)
+    rarity = 1 / counts.clamp(min=1)
     least = float(rarity.min())
-    weights = [float(rarity[list(sample.labels)].mean()) if sample.labels else least for sample in videos.train]
+    weights = [float(rarity[list(sample.labels)].mean()) if sample.labels else least for sample in samples]
     return torch.tensor(weights, dtype=torch.float64)
 
 
@@ -310,16 +335,23 @@ def hold(sample: Sample, longest: int) -> Sample:
 
     longest: px, the longer side of larger pictures after shrinking. A file that cannot be read stays a file.
     """
-    try:
-        reader = sample.open()
-        info = reader.info
-        if info.times_s is not None:
-            return sample  # an array has one rate; a file of varying rate stays a file
-        frames = torch.stack([shrunk(frame, longest) for frame in reader.stream(range(info.frames))])
-    except VideoError:
+    decoded = decode(sample, longest)
+    if decoded is None:
         return sample
+    frames, info = decoded
     spans = tuple(Span(s.label, s.start_s - info.start_s, s.end_s - info.start_s) for s in sample.spans)
     return replace(sample, video=frames, fps=info.fps, start_s=None, end_s=None, spans=spans)
+
+
+def decode(sample: Sample | KeyFrame, longest: int) -> tuple[Tensor, VideoInfo] | None:
+    """All frames `(T, H, W, 3)` of a video, shrunk, and what the file was; None for one that has to stay a file."""
+    try:
+        reader = sample.open()
+        if reader.info.times_s is not None:
+            return None  # an array has one rate; a file of varying rate stays a file
+        return torch.stack([shrunk(frame, longest) for frame in reader.stream(range(reader.info.frames))]), reader.info
+    except VideoError:
+        return None
 
 
 def shrunk(frame: Tensor, longest: int) -> Tensor:

@@ -11,6 +11,7 @@ from os import PathLike, fspath
 
 from slowfast_hub.people.boxes import Unit
 from slowfast_hub.spec import Limits
+from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.video.reader import Video, VideoReader, open_video
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -87,3 +88,6 @@ class LabelledPeople:
     def samples(self) -> Iterator[KeyFrame]:
         """The key frames of all parts."""
         yield from (*self.train, *self.val, *self.test)
+
+
+LabelledSet = LabelledVideos | LabelledPeople

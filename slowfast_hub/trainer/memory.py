@@ -8,16 +8,17 @@ from dataclasses import replace
 import torch
 
 from slowfast_hub.trainer.clips import clip_side
+from slowfast_hub.trainer.keyframes import LabelledSet
 from slowfast_hub.trainer.processes import process_state, processes_here
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.regularise import drop_paths
-from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.trainer.start import start_model
+from slowfast_hub.trainer.task import task_of
 
 SPARE = 0.8  # of the free memory is counted on: what a step takes is not the same in every step
 
 
-def with_fitting_micro_batch(recipe: Recipe, videos: LabelledVideos) -> Recipe:
+def with_fitting_micro_batch(recipe: Recipe, videos: LabelledSet) -> Recipe:
     """The recipe with the largest `micro_batch` that this device, and that of every other process, has memory for.
 
     Steps of 2, 4, 8 ... clips are run until the peak has grown twice in a row, as what was in memory before may hide
@@ -29,7 +30,7 @@ def with_fitting_micro_batch(recipe: Recipe, videos: LabelledVideos) -> Recipe:
     process_state()
     accelerator = Accelerator()
     device = accelerator.device
-    model = start_model(recipe, videos).to(device)
+    model, task = start_model(recipe, videos).to(device), task_of(recipe, videos)
     model.to(memory_format=torch.channels_last_3d)
     model.set_grad_checkpointing(recipe.grad_checkpointing)
     drop_paths(model, recipe.drop_path)
@@ -40,7 +41,7 @@ def with_fitting_micro_batch(recipe: Recipe, videos: LabelledVideos) -> Recipe:
         count *= 2
         clips = torch.zeros(count, model.arch.in_chans, clip.frames, side, side, device=device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = model(clips.contiguous(memory_format=torch.channels_last_3d)).sum()
+            loss = model(clips.contiguous(memory_format=torch.channels_last_3d), task.rois(clips)).sum()
         loss.backward()
         peaks.append(peak_bytes(device))
     fits = count  # that many have been there

@@ -64,6 +64,10 @@ class Recipe:
     rand_augment: int = 0  # magnitude of RandAugment's two operations, 1..30; 0: off
     erase: float = 0.0  # probability of an erased box
     speed: float = 0.0  # largest relative change of the clip's clock
+    # The boxes of people
+    box_jitter: float = 0.0  # how far each side of a box moves at most, as a share of the box
+    found_iou: float | None = None  # boxes of a person detector that overlap a drawn one by more are learnt from, too
+    found_score: float = 0.8  # at least; of such boxes
     # Batch norm
     batch_norm: str = "batch"  # "frozen" keeps its statistics, "sync" shares them between GPUs
     norm_clips: int | None = None  # statistics are taken within so many clips; None: within what a device takes at once
@@ -96,12 +100,27 @@ class Recipe:
             raise ValueError(f"recipe.seed is a whole number from 0; got {self.seed!r}")
         if None in self.changes.values():
             raise ValueError(f"recipe.changes cannot hold None, for which TOML has no word; got {self.changes}")
-        for name in ("flip", "erase", "step_decay", "warmup_start", "label_smoothing", "ema_decay", "color"):
+        for name in (
+            "flip",
+            "erase",
+            "step_decay",
+            "warmup_start",
+            "label_smoothing",
+            "ema_decay",
+            "color",
+            "found_score",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"recipe.{name} must be in 0..1; got {getattr(self, name)!r}")
         for name in ("aspect", "light", "speed", "drop_path", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"recipe.{name} must be in [0, 1); got {getattr(self, name)!r}")
+        if not 0 <= self.box_jitter < 0.5:
+            raise ValueError(
+                f"recipe.box_jitter must be in [0, 0.5), so that a box keeps a side; got {self.box_jitter!r}"
+            )
+        if self.found_iou is not None and not 0 < self.found_iou < 1:
+            raise ValueError(f"recipe.found_iou must be in (0, 1), or none; got {self.found_iou!r}")
         one_of("recipe.schedule", self.schedule, ("cosine", "steps", "constant"))
         one_of("recipe.balance", self.balance, ("none", "sampler", "loss"))
         one_of("recipe.batch_norm", self.batch_norm, ("batch", "frozen", "sync"))

@@ -24,13 +24,13 @@ def write_report(run: Path) -> Path:
         best = max(reversed(tests), key=lambda test: test[name])  # of equal ones the last is kept
         figures += [(f"best {name}", f"{100 * best[name]:.1f} % in epoch {best['epoch']}")]
         figures += [
-            (f"last {name}", f"{100 * record[name]:.1f} %, {record['decoded']} of {record['requested']} videos")
+            (f"last {name}", f"{100 * record[name]:.1f} %, {record['decoded']} of {record['requested']} tested")
         ]
     wait, seconds = (sum(record[name] for record in epochs) for name in ("wait_seconds", "seconds"))
     figures += [
         ("hours of training", f"{seconds / 3600:.2f}, {100 * wait / max(seconds, 1e-9):.0f} % waiting for clips")
     ]
-    figures += [("videos left out", f"{len(skipped)}, see {SKIPPED}")]
+    figures += [("left out", f"{len(skipped)}, see {SKIPPED}")]
     parts = [html_table([], [list(figure) for figure in figures]), curves(steps, epochs, tests)]
     for name in (RECIPE, ABOUT):
         if (run / name).is_file():

@@ -8,19 +8,20 @@ from pathlib import Path
 import torch
 
 from slowfast_hub.models import VideoModel
+from slowfast_hub.trainer.keyframes import LabelledPeople, LabelledSet
 from slowfast_hub.trainer.recipe import Recipe
-from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.describe import fields_from_json, read_header
 from slowfast_hub.zoo.hub import hub_source
 from slowfast_hub.zoo.load import CLASSIFIER, LoadError, mismatches, read_safetensors, shorten
 
 
-def start_model(recipe: Recipe, videos: LabelledVideos) -> VideoModel:
+def start_model(recipe: Recipe, videos: LabelledSet) -> VideoModel:
     """The network of the recipe for the classes of a set, in training mode; with sigmoid where it is multi-label.
 
     Its weights are those of `recipe.init`, else of the tag, folder or repository in `recipe.model`, else fresh. A
-    classifier for other classes is fresh in any case, and so are non-local blocks where `init` has none.
+    classifier for other classes is fresh in any case, and so are non-local blocks where `init` has none. A detector has
+    the tensors of a network that classifies clips, so either may be the start of the other.
     """
     classes, activation = videos.classes, "sigmoid" if videos.multilabel else "softmax"
     if recipe.changes.get("activation", activation) != activation:
@@ -30,11 +31,26 @@ def start_model(recipe: Recipe, videos: LabelledVideos) -> VideoModel:
     changes = {**fields_from_json(recipe.changes), "activation": activation}
     known = recipe.init is None and has_weights(recipe)
     model = create_model(recipe.model, pretrained=known, num_classes=len(classes), **changes)
+    check_kind(model, recipe, videos)
     if recipe.init is not None:
         take_over(model, recipe.init, classes)
     elif known and others(model.labels, classes):
         model.reset_classifier(len(classes))
     return model.train()
+
+
+def check_kind(model: VideoModel, recipe: Recipe, videos: LabelledSet) -> None:
+    """ValueError for a network that classifies clips and a set of people, and the other way round."""
+    if isinstance(videos, LabelledPeople) and model.arch.roi is None:
+        raise ValueError(
+            f"{recipe.model} classifies whole clips, and this is a set of people in boxes: take a detector, as "
+            "model=slowfast_det_r50_8x8, or make this network one with changes.roi={grid=7}; the weights fit either way"
+        )
+    if not isinstance(videos, LabelledPeople) and model.arch.roi is not None:
+        raise ValueError(
+            f"{recipe.model} is a detector, and this is a set of videos without boxes: take the row without _det, and "
+            "leave out changes.roi"
+        )
 
 
 def others(labels: Sequence[str], classes: Sequence[str]) -> bool:

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_hub.models import VideoModel
-from slowfast_hub.predict.views import parse_views
 from slowfast_hub.trainer import batch_norm
 from slowfast_hub.trainer.about import write_about
 from slowfast_hub.trainer.checkpoint import (
@@ -45,19 +44,17 @@ from slowfast_hub.trainer.clips import (
     clip_side,
     make_loader,
     sample_weights,
-    training_set,
     workers_of,
 )
-from slowfast_hub.trainer.evaluate import evaluate
 from slowfast_hub.trainer.journal import SKIPPED, Journal, Record, Timer, advice, append_line, rewind
-from slowfast_hub.trainer.metrics import measure
+from slowfast_hub.trainer.keyframes import LabelledSet
 from slowfast_hub.trainer.optim import make_optimizer, make_scheduler
 from slowfast_hub.trainer.processes import process_state
 from slowfast_hub.trainer.recipe import Recipe, recipe_of, to_toml
 from slowfast_hub.trainer.regularise import drop_paths, make_mix
 from slowfast_hub.trainer.report import RECIPE, write_report
-from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.trainer.start import answering, has_weights, start_model
+from slowfast_hub.trainer.task import Task, task_of
 from slowfast_hub.zoo.create import from_pretrained
 from slowfast_hub.zoo.hub import CARD, row_of, save_pretrained
 from slowfast_hub.zoo.registry import find_arch
@@ -69,7 +66,7 @@ FURTHEST = 0.05  # of the logits' spread: what half precision may change on the 
 
 def train(
     recipe: Recipe,
-    videos: LabelledVideos,
+    videos: LabelledSet,
     *,
     out: str | Path | None = None,
     resume: str = "auto",
@@ -80,6 +77,7 @@ def train(
 
     It is the one with the best test (top-1, or mAP of a multi-label set); without a `val` part that after the last
     step.
+    videos: labelled ones, for networks that classify clips, or key frames of labelled people, for detectors.
     out: folder of the run. The best network lies in it as `from_pretrained` reads it, beside checkpoints and the log.
     resume: "auto" goes on from the last checkpoint in `out`, "never" starts anew, and a checkpoint's path goes on from
     it.
@@ -102,7 +100,7 @@ class Training:
     def __init__(
         self,
         recipe: Recipe,
-        videos: LabelledVideos,
+        videos: LabelledSet,
         *,
         out: Path | None,
         show: bool,
@@ -110,8 +108,9 @@ class Training:
     ) -> None:
         from accelerate.utils import set_seed
 
-        check(recipe, videos)
         self.recipe, self.videos, self.out = recipe, videos, out
+        self.task = task_of(recipe, videos)
+        check(recipe, videos, self.task)
         self.accelerator = make_accelerator(recipe)
         self.processes = self.accelerator.num_processes
         if out is not None and self.accelerator.is_main_process:
@@ -124,7 +123,7 @@ class Training:
         self.network.to(memory_format=torch.channels_last_3d)
         set_seed(recipe.seed, device_specific=True)  # dropout differs between processes
 
-        clips = training_set(recipe, videos, network.arch.clip)
+        clips, counts = self.task.clips(network.arch.clip), class_counts(self.task.labels, len(videos.classes))
         share = min(recipe.batch_size, len(clips)) / self.processes  # of one process
         self.turns = Turns(
             len(clips),
@@ -133,7 +132,7 @@ class Training:
             processes=self.processes,
             turns=min(math.ceil(math.ceil(share) / (recipe.micro_batch or math.ceil(share))), max(1, int(share))),
             seed=recipe.seed,
-            weights=sample_weights(videos) if recipe.balance == "sampler" else None,
+            weights=sample_weights(self.task.samples, counts) if recipe.balance == "sampler" else None,
         )
         check_turn(recipe, int(share / self.turns.turns))
         self.steps = self.turns.steps  # of an epoch
@@ -145,7 +144,9 @@ class Training:
         self.optimizer = self.accelerator.prepare_optimizer(make_optimizer(self.network, recipe, rate))
         self.scheduler = make_scheduler(self.optimizer.optimizer, recipe, rate, self.steps)
         self.ema = make_ema(self.network, recipe)
-        self.loss_of = loss_of(recipe, videos).to(self.accelerator.device)
+        self.loss_of = loss_of(recipe, counts, len(self.task.labels), multilabel=videos.multilabel)
+        self.loss_of.to(self.accelerator.device)
+        self.weight = len(self.task.samples) / len(self.task.labels)  # of a loss: a clip has those of all its people
         self.mix = make_mix(recipe, len(videos.classes))
         self.model: nn.Module = self.network  # as accelerate wraps it
         self.head_alone: bool | None = None  # whether the classifier learns alone at this time
@@ -286,12 +287,13 @@ class Training:
         if not len(batch.clips):
             return self.nothing(), torch.zeros((), device=device)
         clips, targets = batch.clips.to(device, non_blocking=True), batch.targets.to(device, non_blocking=True)
+        rois = None if batch.rois is None else batch.rois.to(device, non_blocking=True)
         labels = targets
         if self.mix is not None:
             clips, targets = self.mix(clips, labels)
-        logits = self.model(clips.contiguous(memory_format=torch.channels_last_3d))
+        logits = self.model(clips.contiguous(memory_format=torch.channels_last_3d), rois)
         loss = self.loss_of(logits.float(), targets)
-        loss = loss.mean(1).sum() if self.videos.multilabel else loss.sum()
+        loss = self.weight * (loss.mean(1) if self.videos.multilabel else loss).sum()
         right = (logits.argmax(1) == labels).float().sum() if labels.ndim == 1 else torch.zeros((), device=device)
         return loss, right
 
@@ -301,7 +303,7 @@ class Training:
         side = clip_side(self.recipe, arch.clip)
         self.network.eval()  # black pictures are no statistics, and no block is computed twice in another mode
         black = torch.zeros(1, arch.in_chans, arch.clip.frames, side, side, device=self.accelerator.device)
-        loss = 0 * self.model(black).float().sum()
+        loss = 0 * self.model(black, self.task.rois(black)).float().sum()
         self.to_training()
         return loss
 
@@ -312,10 +314,11 @@ class Training:
             clips = first.clips[:4].to(self.accelerator.device)
             # A copy, as accelerate makes the network itself run in half precision.
             plain = answering(self.network, ()).to(self.accelerator.device)
+            rois = self.task.rois(clips)
             with torch.no_grad():
-                exact = plain(clips)
+                exact = plain(clips, rois)
                 with self.accelerator.autocast():
-                    rough = plain(clips).float()
+                    rough = plain(clips, rois).float()
             spread = float(exact.amax() - exact.amin()) or 1.0
             off = float((rough - exact).abs().max()) / spread
             self.journal.write({"kind": "precision", "step": 0, "difference": off})
@@ -364,7 +367,9 @@ class Training:
         self.skipped.clear()
         self.num_skipped += len(found)
         if found:
-            self.journal.say(f"{len(found)} videos could not be read and were left out, such as {found[0].reason}")
+            self.journal.say(
+                f"{len(found)} {self.task.noun} could not be read and were left out, such as {found[0].reason}"
+            )
         if self.out is not None and self.accelerator.is_main_process:
             for each in found:
                 line = {"step": self.progress.step, "epoch": each.epoch + 1, "video": each.video, "reason": each.reason}
@@ -379,7 +384,9 @@ class Training:
         accuracy = "" if self.videos.multilabel else f", {100 * record['accuracy']:.1f} % of the clips right"
         self.journal.say(f"epoch {epoch}: loss {record['loss']:.4f}{accuracy}; {advice(timer, self.workers)}")
         if not record["clips"]:
-            raise ValueError(f"no video of epoch {epoch} could be read; slowfast-hub data check says why")
+            raise ValueError(
+                f"none of the {self.task.noun} of epoch {epoch} could be read; slowfast-hub data check says why"
+            )
 
     @property
     def over(self) -> bool:
@@ -396,26 +403,15 @@ class Training:
     def test(self) -> None:
         """Test the network on the `val` part, keep it if it is the best so far, and write a checkpoint."""
         network, epoch = self.answering(), math.ceil(self.progress.step / self.steps)
-        evaluation = evaluate(
-            network.to(self.accelerator.device),
-            self.videos.val,
-            classes=self.videos.classes,
-            views=self.recipe.eval_views,
-            multilabel=self.videos.multilabel,
-            on_error="report",
-            workers=self.workers,
-            name=f"{row_of(network.arch)} of this run",
-        )
-        metrics = measure(evaluation)
-        answer = (metrics.mean_ap if self.videos.multilabel else metrics.top1) or 0.0
-        better = self.progress.better(answer) and self.keep(network, f"{metrics.line}; chosen by this very test")
-        self.progress.take(answer, kept=better)
-        name = "mAP" if self.videos.multilabel else "top1"
-        record = {"kind": "test", "step": self.progress.step, "epoch": epoch, name: answer}
-        self.journal.write({**record, "requested": metrics.requested, "decoded": metrics.decoded})
+        called = f"{row_of(network.arch)} of this run"
+        test = self.task.test(network.to(self.accelerator.device), workers=self.workers, name=called)
+        better = self.progress.better(test.answer) and self.keep(network, f"{test.line}; chosen by this very test")
+        self.progress.take(test.answer, kept=better)
+        record = {"kind": "test", "step": self.progress.step, "epoch": epoch, test.name: test.answer}
+        self.journal.write({**record, "requested": test.requested, "decoded": test.decoded})
         self.journal.say(
-            f"epoch {epoch}: val {name} {100 * answer:.1f} %, {metrics.decoded} of {metrics.requested} videos, "
-            f"views {self.recipe.eval_views}{'; the best so far' if better else ''}"
+            f"epoch {epoch}: val {test.name} {100 * test.answer:.1f} %, {test.decoded} of {test.requested} "
+            f"{test.of}{'; the best so far' if better else ''}"
         )
         self.save()
         if self.asked_to_stop and self.processes == 1:
@@ -507,7 +503,9 @@ class Training:
         self.progress, state = load_checkpoint(path)
         check_same(recipe_of(state["recipe"]), self.recipe, path)
         if state["set"] != self.set_text:
-            raise ValueError(f"{path} was written with other videos: {state['set']}, now {self.set_text}; start anew")
+            raise ValueError(
+                f"{path} was written with other {self.task.noun}: {state['set']}, now {self.set_text}; start anew"
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
@@ -528,9 +526,9 @@ class Training:
         digest = sha256(repr(self.videos.classes).encode())
         for part in (self.videos.train, self.videos.val):
             for sample in part:
-                digest.update(repr((sample.name, sample.labels)).encode(errors="surrogateescape"))
+                digest.update(repr(self.task.identity(sample)).encode(errors="surrogateescape"))  # type: ignore[arg-type]
             digest.update(b"end of a part")
-        numbers = f"{len(self.videos.train)} training and {len(self.videos.val)} val videos"
+        numbers = f"{len(self.videos.train)} training and {len(self.videos.val)} val {self.task.noun}"
         return f"{numbers} of {len(self.videos.classes)} classes, digest {digest.hexdigest()[:12]}"
 
 
@@ -551,37 +549,32 @@ def make_ema(network: VideoModel, recipe: Recipe) -> Any:
     return ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
 
 
-def loss_of(recipe: Recipe, videos: LabelledVideos) -> nn.Module:
-    """Losses of single clips: cross-entropy, or of a multi-label set binary cross-entropy of each class.
+def loss_of(recipe: Recipe, found: Tensor, total: int, *, multilabel: bool) -> nn.Module:
+    """Losses of single clips, or people: cross-entropy, or of a multi-label set binary cross-entropy of each class.
 
+    found: how many of the `total` videos, or people, have each class as a label.
     balance="loss": a class weighs one over its number of videos; scaled so that the videos weigh 1 in the mean. Of many
     labels, the positives of a class weigh as much as its negatives.
     """
-    found, total, balanced = class_counts(videos), len(videos.train), recipe.balance == "loss"
-    counts = found.clamp(min=1)
-    if videos.multilabel:
+    counts, balanced = found.clamp(min=1), recipe.balance == "loss"
+    if multilabel:
         positives = (total - counts).clamp(min=1) / counts
         return nn.BCEWithLogitsLoss(reduction="none", pos_weight=positives if balanced else None)
     weight = total / (counts * (found > 0).sum()) if balanced else None
     return nn.CrossEntropyLoss(weight=weight, reduction="none", label_smoothing=recipe.label_smoothing)
 
 
-def check(recipe: Recipe, videos: LabelledVideos) -> None:
+def check(recipe: Recipe, videos: LabelledSet, task: Task) -> None:
     """ValueError where the recipe and the set do not fit each other."""
-    if not videos.train:
-        raise ValueError("there are no videos to train on: the training part of the set is empty")
+    if not task.labels:
+        raise ValueError(f"there are no {task.noun} to train on: the training part of the set is empty")
     if recipe.batch_norm == "frozen" and not has_weights(recipe):
         find_arch(recipe.model)  # a name that nobody knows has an error of its own
         raise ValueError(
             f"batch_norm='frozen' keeps the statistics of trained weights, and {recipe.model} has none: name a tag "
             f"(slowfast-hub list '{recipe.model}*' --pretrained), or take batch_norm=batch head_epochs=0"
         )
-    if len(videos.classes) < 2 and not videos.multilabel:
-        raise ValueError(
-            f"there is one class, {', '.join(videos.classes)}: nothing to tell apart; do the folders of the "
-            "classes lie further down?"
-        )
-    parse_views(recipe.eval_views)
+    task.check()
     if videos.multilabel and (recipe.mixup or recipe.cutmix or recipe.label_smoothing):
         raise ValueError("mixup, cutmix and label_smoothing are for one label each; this set has any number of them")
 

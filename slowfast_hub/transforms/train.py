@@ -107,6 +107,19 @@ class TrainTransform:
         clip = padded(clip, self.side, draw)
         return self.erased(clip, draw) if self.erase else clip
 
+    def boxes(self, boxes: Tensor, draw: Draw, *, height: int, width: int) -> Tensor:
+        """Where boxes `(N, 4)` in px of the pictures lie in the clip, in its px: cut to it, as PySlowFast does.
+
+        Of a box that lies outside nothing is left: a side has no length.
+        """
+        rows, columns = draw.size
+        moved = boxes * boxes.new_tensor([columns / width, rows / height] * 2)
+        moved = moved - boxes.new_tensor([draw.right, draw.down] * 2)
+        if draw.flip:
+            left, up, right, low = moved.unbind(1)
+            moved = torch.stack([self.side - right, up, self.side - left, low], 1)
+        return moved.clamp(0, self.side)
+
     def cut(self, pictures: Iterable[Tensor], size: tuple[int, int], down: slice, right: slice) -> Iterator[np.ndarray]:
         """A part of each picture, resized to `size`: (h, w, 3), which lasts until the next one is asked for."""
         fit: Bilinear | None = None

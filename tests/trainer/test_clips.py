@@ -129,8 +129,9 @@ def test_rare_classes_are_seen_as_often_with_a_balanced_sampler():
     """30 videos of class 0 and 10 of class 1: a video of class 1 weighs three times as much."""
     samples = tuple(Sample(f"{i}.mp4", (int(i < 10),)) for i in range(40))
     videos = LabelledVideos(("many", "few"), samples)
-    assert class_counts(videos).tolist() == [30, 10]
-    weights = sample_weights(videos)
+    counts = class_counts([sample.labels for sample in videos.train], 2)
+    assert counts.tolist() == [30, 10]
+    weights = sample_weights(videos.train, counts)
     assert float(weights[0] / weights[39]) == pytest.approx(3)
     seen = [key for epoch in range(50) for key in epoch_of(turns(40, batch_size=40, weights=weights), epoch)]
     assert 0.47 < sum(key.place < 10 for key in seen) / len(seen) < 0.53

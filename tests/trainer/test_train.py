@@ -76,7 +76,7 @@ def test_the_network_with_the_best_test_is_kept(monkeypatch):
         seen.append(evaluation.probs)
         return replace(measure(evaluation), top1=next(answers))
 
-    monkeypatch.setattr("slowfast_hub.trainer.train.measure", measured)
+    monkeypatch.setattr("slowfast_hub.trainer.task.measure", measured)
     kept = train(small(), bars(8, 4))
     again = evaluate(kept, moving_bars(4), classes=kept.labels).probs
     assert [torch.equal(probs, again) for probs in seen] == [False, True, False]
@@ -84,7 +84,7 @@ def test_the_network_with_the_best_test_is_kept(monkeypatch):
 
 def test_a_run_ends_when_tests_stop_getting_better(monkeypatch):
     answers = iter([0.5, 0.4, 0.5, 0.9])
-    monkeypatch.setattr("slowfast_hub.trainer.train.measure", lambda e: replace(measure(e), top1=next(answers)))
+    monkeypatch.setattr("slowfast_hub.trainer.task.measure", lambda e: replace(measure(e), top1=next(answers)))
     log = []
     train(small(epochs=10, patience=2), bars(8, 4), log=log.append)
     assert [record["top1"] for record in log if record["kind"] == "test"] == [0.5, 0.4, 0.5]
@@ -213,7 +213,7 @@ def test_videos_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path):
     assert {record["video"] for record in read_lines(tmp_path / "run" / "skipped.jsonl")} == {str(bad.video)}
     test = next(record for record in log if record["kind"] == "test")
     assert (test["requested"], test["decoded"]) == (3, 2)
-    with pytest.raises(ValueError, match="no video of epoch 1 could be read"):
+    with pytest.raises(ValueError, match="none of the videos of epoch 1 could be read"):
         train(small(), LabelledVideos(("right", "left"), (bad,) * 4))
     with pytest.raises(ValueError, match="there is one class, right"):
         train(small(), LabelledVideos(("right",), moving_bars(1)))
@@ -226,9 +226,8 @@ def test_balance_by_loss_weighs_a_rare_class_as_much_as_a_frequent_one():
     """Six videos of class 0 and two of class 1: weights 8 / (6 * 2) and 8 / (2 * 2)."""
     from slowfast_hub.trainer.train import loss_of
 
-    samples = tuple(Sample(f"{i}.mp4", (int(i > 5),)) for i in range(8))
-    videos = LabelledVideos(("many", "few"), samples)
-    per_clip = loss_of(small(balance="loss"), videos)(torch.zeros(2, 2), torch.tensor([0, 1]))
+    of_clips = loss_of(small(balance="loss"), torch.tensor([6.0, 2.0]), 8, multilabel=False)
+    per_clip = of_clips(torch.zeros(2, 2), torch.tensor([0, 1]))
     assert per_clip.tolist() == pytest.approx([8 / 12 * 0.693147, 2 * 0.693147], rel=1e-5)
 
 
