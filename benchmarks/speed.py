@@ -29,6 +29,7 @@ from slowfast_hub.models.count import count
 from slowfast_hub.predict.onednn import has_bfloat16
 from slowfast_hub.predict.speed import prepare
 from slowfast_hub.zoo.convert import to_pytorchvideo
+from slowfast_hub.zoo.registry import find_arch
 
 NAMES = ("slowfast_r50_8x8", "slowfast_r50_4x16", "slow_r50_8x8", "slowfast_r101_16x8")
 PLOT = Path(__file__).parents[1] / "docs" / "cost.svg"
@@ -59,7 +60,8 @@ def product(device: str, dtype: torch.dtype) -> tuple[Callable[[], object], floa
 def lively(name: str, **changes: object) -> VideoModel:
     """A network with weights that give logits of order 1: a fresh one starts every block as the identity."""
     torch.manual_seed(0)
-    model = create_model(name, pool="window_logits", **changes)
+    pool = "global" if find_arch(name).roi else "window_logits"  # a detector pools boxes
+    model = create_model(name, pool=pool, **changes)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.uniform_(module.weight, 0.5, 1.0)

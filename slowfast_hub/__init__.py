@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from slowfast_hub.people.finder import PersonDetector as PersonDetector
+    from slowfast_hub.predict.detector import Detector as Detector
     from slowfast_hub.predict.features import FeatureExtractor as FeatureExtractor
     from slowfast_hub.predict.features import Features as Features
     from slowfast_hub.predict.features import features as features
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from slowfast_hub.predict.timeline import timeline as timeline
     from slowfast_hub.spec import Clip as Clip
     from slowfast_hub.spec import ClipSpec as ClipSpec
+    from slowfast_hub.spec import Detection as Detection
     from slowfast_hub.spec import Limits as Limits
     from slowfast_hub.spec import LoadReport as LoadReport
     from slowfast_hub.spec import Prediction as Prediction
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
     from slowfast_hub.zoo.timm_names import register_timm as register_timm
 
 HOME = {
+    "people.finder": ("PersonDetector",),
+    "predict.detector": ("Detector",),
     "predict.features": ("FeatureExtractor", "Features", "features"),
     "predict.predictor": ("Predictor", "classify"),
     "predict.segments": ("Segment",),
@@ -58,6 +63,7 @@ HOME = {
     "spec": (
         "Clip",
         "ClipSpec",
+        "Detection",
         "Limits",
         "LoadReport",
         "Prediction",

@@ -526,3 +526,42 @@ class Prediction:
         )
         caption = escape(f"{self.video.source} - {self.model}, views {self.views}")
         return f"<table><caption>{caption}</caption>{rows}</table>"
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """Who does what at one moment of a video: N people, or none."""
+
+    at_s: float  # seconds of the file
+    boxes: Tensor  # (N, 4) float32: x1, y1, x2, y2 in px of the picture, cut to it
+    probs: Tensor  # (N, num_classes); each class for itself where the network is multi-label
+    box_scores: Tensor  # (N,) of whoever found the box; 1 where nobody said
+    ids: Tensor  # (N,) long: who it is, the same along a video; 0..N-1 of a single moment
+    labels: tuple[str, ...]
+    video: VideoInfo
+    model: str
+
+    def top(self, k: int = 3) -> list[list[dict[str, str | float]]]:
+        """For each person the `k` best classes, best first, as `Prediction.top`."""
+        return [best(probs, self.labels, k) for probs in self.probs]
+
+    def as_json(self, k: int = 3) -> dict[str, object]:
+        """All of it as plain values; of each person the `k` best classes."""
+        people = zip(self.ids.tolist(), self.boxes.tolist(), self.box_scores.tolist(), self.top(k))
+        return {
+            "at_s": self.at_s,
+            "people": [
+                {"person": person, "box": box, "box_score": score, "top": top} for person, box, score, top in people
+            ],
+        }
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  person {person}: " + ", ".join(f"{row['label']} {row['score']:.2f}" for row in top)
+            for person, top in zip(self.ids.tolist(), self.top(3))
+        ]
+        return (
+            f"Detection({self.model}: {len(self.boxes)} people at {self.at_s:.2f} s of {self.video.source}"
+            + "".join(f"\n{line}" for line in lines)
+            + ")"
+        )

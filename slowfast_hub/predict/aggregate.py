@@ -8,8 +8,12 @@ from __future__ import annotations
 from torch import Tensor
 
 
+def scores_of(logits: Tensor, activation: str) -> Tensor:
+    """`(..., num_classes)` logits to scores in 0..1."""
+    return logits.softmax(dim=-1) if activation == "softmax" else logits.sigmoid()
+
+
 def aggregate(view_logits: Tensor, activation: str) -> Tensor:
     """`(V, num_classes)` logits to `(num_classes,)` scores in 0..1."""
-    if activation == "softmax":
-        return view_logits.softmax(dim=1).mean(dim=0)
-    return view_logits.sigmoid().amax(dim=0)
+    scores = scores_of(view_logits, activation)
+    return scores.mean(dim=0) if activation == "softmax" else scores.amax(dim=0)

@@ -6,7 +6,8 @@ soon as no later clip needs it: memory does not grow with the number of views, n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from torch import Tensor
 from slowfast_hub.spec import VideoError
 from slowfast_hub.transforms.eval import EvalTransform, Fitter, as_clip
 from slowfast_hub.video.reader import VideoReader
+
+Kept = TypeVar("Kept")
 
 
 def batches_of(
@@ -37,16 +40,22 @@ def stream_clips(reader: VideoReader, transform: EvalTransform, indices: Tensor)
     cannot be had, and for strips so long that their short side cannot become what the network wants.
     """
     fitted_size(transform, reader.info.source, reader.info.height, reader.info.width)
+    fit = Fitter(transform)
+    for pictures in stream_rows(reader, indices, lambda number, frame: fit(frame)):
+        yield as_clip(pictures)
+
+
+def stream_rows(reader: VideoReader, indices: Tensor, keep: Callable[[int, Tensor], Kept]) -> Iterator[list[Kept]]:
+    """For each row of `indices (clips, T)` what `keep` makes of its frames, called once for each number and frame."""
     wanted = torch.unique(indices).tolist()
     stream = zip(wanted, reader.stream(wanted), strict=True)
-    fit = Fitter(transform)
-    held: dict[int, Tensor] = {}
+    held: dict[int, Kept] = {}
     for row in indices:
         numbers = row.tolist()
         while numbers[-1] not in held:
             number, frame = next(stream)
-            held[number] = fit(frame)
-        yield as_clip([held[number] for number in numbers])
+            held[number] = keep(number, frame)
+        yield [held[number] for number in numbers]
         # Later clips start no earlier, so what lies before this start is done with.
         for number in [number for number in held if number < numbers[0]]:
             del held[number]

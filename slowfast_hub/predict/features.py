@@ -100,7 +100,7 @@ class Features:
     video: VideoInfo
 
     def save(self, path: str | Path) -> Path:
-        """Write `.npz` or `.safetensors` with the arrays `features`, `start_s`, `end_s`, and `<path>.json` beside it.
+        """Write `.npz` or `.safetensors` with the arrays of `arrays`, and `<path>.json` beside it.
 
         Each file is whole or not there. The JSON (recipe, video, shape) is in the first file too: `read_record`. Arrays
         of an npz are read by `numpy.load(path)["features"]`, as those of HERO's extractor. ValueError for other names.
@@ -108,11 +108,14 @@ class Features:
         path = Path(path)
         one_of("the suffix of a file of features", path.suffix, tuple(WRITERS))
         record = {"recipe": self.recipe, "video": video_record(self.video), "shape": list(self.values.shape)}
-        arrays = {"features": self.values, "start_s": self.start_s, "end_s": self.end_s}
-        WRITERS[path.suffix](arrays, path, json.dumps(record))
+        WRITERS[path.suffix](self.arrays(), path, json.dumps(record))
         with whole_file(sidecar(path)) as partial:
             partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         return path
+
+    def arrays(self) -> dict[str, Tensor]:
+        """What is written, a row for each window: `features`, `start_s`, `end_s`."""
+        return {"features": self.values, "start_s": self.start_s, "end_s": self.end_s}
 
     def __repr__(self) -> str:
         first, last = (float(edge) for edge in (self.start_s[0], self.end_s[-1]))
@@ -178,20 +181,14 @@ class FeatureExtractor:
         self.stage, self.pool, self.crop = stage, pool, crop
         self.batch_size = batch_size or best_batch_size(self.device)
         self.limits = limits or LONG
-        description = to_json(Description(self.name, self.model.arch))
         recipe = {
-            "model": self.name,
-            "family": description["family"],
-            "arch": description["arch"],
-            "weights_sha256": weights_sha256(name) if isinstance(name, str) else None,
+            **network_record(name, self.name, self.model),
             "preset": preset,
             **asdict(self.windows),
             "stage": stage,
             "pathway": pathway,
             "pool": pool,
             "crop": crop,
-            "precision": name_of(next(self.model.parameters()).dtype),
-            "versions": {"slowfast_hub": package_version(), "torch": str(torch.__version__)},
         }
         self.recipe: dict[str, Any] = json.loads(json.dumps(recipe))  # as it comes back from a file: no tuples
 
@@ -294,7 +291,7 @@ def choose_maps(name: str, arch: Arch, pathway: Pathways, pool: bool) -> tuple[i
 def check_has_windows(name: str, arch: Arch) -> None:
     """A ValueError for a network that does not see windows of a video."""
     if arch.roi is not None:
-        raise ValueError(f"{name} is a detector, whose features are those of boxes; pass a network for whole clips")
+        raise ValueError(f"{name} is a detector: its features are those of boxes, PeopleFeatureExtractor gives them")
     if arch.in_chans != 3 or getattr(arch, "fast_input", "rgb") == "flow":
         raise ValueError(f"{name} sees optical flow, not pictures: call its forward_features with clips of flow")
     if arch.clip.sampling == "segments":
@@ -330,6 +327,19 @@ def plan_hero(info: VideoInfo, spec: ClipSpec, windows: Windows) -> WindowPlan:
 SEEN = {"spread": plan_spread, "hero": plan_hero}
 
 
+def network_record(given: str | VideoModel, called: str, model: VideoModel) -> dict[str, Any]:
+    """What features depend on whatever they are of: the network, its weights, the number type, the packages."""
+    description = to_json(Description(called, model.arch))
+    return {
+        "model": called,
+        "family": description["family"],
+        "arch": description["arch"],
+        "weights_sha256": weights_sha256(given) if isinstance(given, str) else None,
+        "precision": name_of(next(model.parameters()).dtype),
+        "versions": {"slowfast_hub": package_version(), "torch": str(torch.__version__)},
+    }
+
+
 def video_record(info: VideoInfo) -> dict[str, Any]:
     """What is known of a video, JSON-able; `bytes` is the size of a file on this disk."""
     size = os.path.getsize(info.source) if os.path.isfile(info.source) else None
@@ -358,8 +368,8 @@ def write_npz(arrays: dict[str, Tensor], path: Path, record: str) -> None:
     import numpy as np
 
     with whole_file(path) as partial, partial.open("wb") as file:
-        features, start_s, end_s = (arrays[name].numpy() for name in ("features", "start_s", "end_s"))
-        np.savez(file, features=features, start_s=start_s, end_s=end_s, record=np.array(record))
+        entries: dict[str, Any] = {name: values.numpy() for name, values in arrays.items()}
+        np.savez(file, **entries, record=np.array(record))
 
 
 def write_safetensors(arrays: dict[str, Tensor], path: Path, record: str) -> None:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from slowfast_hub.spec import ClipSpec
-from slowfast_hub.transforms.geometry import Bilinear, crop_square, long_side_size, pad_square, resize, short_side_size
+from slowfast_hub.transforms.geometry import (
+    Bilinear,
+    crop_square,
+    long_side_size,
+    pad_offset,
+    pad_square,
+    resize,
+    short_side_size,
+)
 
 MOST_FITTED = 4_000_000  # px of a resized picture: a strip of 256 x 15 625 passes
 
@@ -49,6 +57,15 @@ class EvalTransform:
         if rows * columns > MOST_FITTED:
             raise ValueError(f"pictures of {width} x {height} px would become {columns} x {rows}; crop them first")
         return rows, columns
+
+    def boxes(self, boxes: Tensor, height: int, width: int) -> Tensor:
+        """Boxes (N, 4) in px of a picture of this size to px of the clip that `cropped(..., crop="whole")` gives."""
+        rows, columns = self.fitted_size(height, width)
+        left = top = 0
+        if self.spec.fit == "contain":
+            left, top = pad_offset(columns, self.spec.crop), pad_offset(rows, self.spec.crop)
+        scale = boxes.new_tensor([columns / width, rows / height, columns / width, rows / height])
+        return boxes * scale + boxes.new_tensor([left, top, left, top])
 
     def cropped(self, clip: Tensor, *, crop: str = "centre") -> Tensor:
         """(3, T, S, S) out of what `resized` gives; with the crop "whole" (3, T, H', W'), nothing cut off.

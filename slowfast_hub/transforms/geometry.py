@@ -119,12 +119,17 @@ def crop_square(clip: Tensor, size: int, where: str) -> Tensor:
     return clip[..., top : top + size, left : left + size]
 
 
+def pad_offset(length: int, size: int) -> int:
+    """First pixel of a picture of `length` px in the middle of `size` px."""
+    return (size - length) // 2
+
+
 def pad_square(clip: Tensor, size: int) -> Tensor:
     """(..., H, W) centred on (..., size, size) of zeros: the mean colour of a normalised clip."""
     height, width = clip.shape[-2:]
     if max(height, width) > size:
         raise ValueError(f"cannot pad {height}x{width} px to {size} px: resize first")
-    top, left = (size - height) // 2, (size - width) // 2
+    top, left = pad_offset(height, size), pad_offset(width, size)
     return functional.pad(clip, (left, size - width - left, top, size - height - top))
 
 
@@ -136,3 +141,9 @@ def contain(clip: Tensor, size: int, *, antialias: bool = False) -> Tensor:
 def flip(clip: Tensor) -> Tensor:
     """(..., H, W) mirrored left to right."""
     return torch.flip(clip, (-1,))
+
+
+def flip_boxes(boxes: Tensor, width: int) -> Tensor:
+    """Boxes (N, 4) of a picture of `width` px in the mirrored one."""
+    left, top, right, bottom = boxes.unbind(1)
+    return torch.stack([width - right, top, width - left, bottom], dim=1)

@@ -92,7 +92,8 @@ def centred_indices(info: VideoInfo, spec: ClipSpec, at_s: float) -> Tensor:
         )
     line = places_of(info, spec)
     step = spec.stride if spec.fps is None else spec.stride / spec.fps * line.fps
-    key = math.floor((at_s - begin + TIME_ROUNDING_S) * line.fps)  # a place, so that the frame itself is seen
+    # A whole place, so that the frame itself is seen.
+    key = min(math.floor((at_s - begin + TIME_ROUNDING_S) * line.fps), line.frames - 1)
     steps = torch.arange(spec.frames, dtype=torch.float64) - spec.frames // 2
     return line.file_frames(key + steps * step + 1e-6)
 

@@ -1,6 +1,7 @@
 """Which frames make a clip: figures to check by hand, PySlowFast's own figures, and what must hold for any video."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slowfast_hub.spec import ClipSpec, VideoInfo
-from slowfast_hub.video.sampling import clip_indices, places_of, random_start, start_at, uniform_starts
+from slowfast_hub.video.sampling import centred_indices, clip_indices, places_of, random_start, start_at, uniform_starts
 
 SPEC = ClipSpec(frames=32, stride=2)
 RATES = st.sampled_from([1.0, 12.5, 15.0, 24000 / 1001, 25.0, 30000 / 1001, 30.0, 50.0, 60.0, 240.0])
@@ -182,3 +183,38 @@ def test_segments_start_nowhere_else():
     assert uniform_starts(video(300, 30), SEGMENTS, 3) == [0, 0, 0]
     with pytest.raises(ValueError, match="sees the whole video and starts nowhere else"):
         start_at(video(300, 30), SEGMENTS, 1.0)
+
+
+def test_a_clip_around_a_moment_has_its_frame_at_the_half():
+    """PySlowFast, ava_helper.py and utils.py: range(center - 32, center + 32, 2), here around frame 60."""
+    indices = centred_indices(video(300, 30), SPEC, 2.0)
+    assert indices.tolist() == list(range(60 - 32, 60 + 32, 2))
+
+
+def test_a_clip_around_a_moment_counts_ticks_of_the_clock_in_other_rates():
+    """At 60 fps a tick of 2 / 30 s is 4 frames, at 25 fps 1 2/3, rounded down."""
+    assert centred_indices(video(600, 60), SPEC, 2.0).tolist() == list(range(120 - 64, 120 + 64, 4))
+    assert centred_indices(video(250, 25), SPEC, 2.0)[14:19].tolist() == [46, 48, 50, 51, 53]
+    own = replace(SPEC, fps=None)
+    assert centred_indices(video(250, 25), own, 2.0).tolist() == list(range(50 - 32, 50 + 32, 2))
+
+
+def test_a_clip_around_a_moment_is_held_at_the_ends_of_the_video():
+    assert centred_indices(video(300, 30), SPEC, 0.5)[:10].tolist() == [0] * 9 + [1]
+    assert centred_indices(video(300, 30), SPEC, 9.999)[15:19].tolist() == [297, 299, 299, 299]
+
+
+@pytest.mark.parametrize("at_s", [-0.01, 10.0, float("nan")])
+def test_there_is_no_clip_around_a_moment_outside_of_the_video(at_s):
+    with pytest.raises(ValueError, match=r"at_s must be in \[0.000, 10.000\)"):
+        centred_indices(video(300, 30), SPEC, at_s)
+
+
+def test_whole_videos_have_no_clip_around_a_moment():
+    with pytest.raises(ValueError, match="sees the whole video"):
+        centred_indices(video(300, 30), SEGMENTS, 1.0)
+
+
+def test_a_moment_is_in_seconds_of_the_file():
+    late = VideoInfo("late.mp4", frames=300, fps=30.0, width=8, height=8, start_s=5.0)
+    assert centred_indices(late, SPEC, 7.0).tolist() == centred_indices(video(300, 30), SPEC, 2.0).tolist()
