@@ -12,17 +12,20 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike, fspath
+from typing import TypeVar
 
 from slowfast_hub.trainer.formats.found import listing
+from slowfast_hub.trainer.keyframes import KeyFrame
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
 
+Labelled = TypeVar("Labelled", Sample, KeyFrame)
 EVERY = -1  # counted beside the classes: all videos
 
 
-def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+def split(samples: Sequence[Labelled], share: float, seed: int) -> tuple[tuple[Labelled, ...], tuple[Labelled, ...]]:
     """(training, validation), each in the order of `samples`; `share` is the wanted share of the second, 0 to 1.
 
-    The parts of one video stay together. A class whose videos are all of one group is in training alone.
+    The parts and moments of one video stay together. A class whose videos are all of one group is in training alone.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for number, sample in enumerate(samples):
@@ -42,14 +45,14 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[tuple[Sam
     return train, tuple(samples[number] for number in sorted(val))
 
 
-def key(sample: Sample) -> str:
+def key(sample: Sample | KeyFrame) -> str:
     """What must not stand on both sides: the group, or else the video itself."""
     if sample.group:
         return f"group {sample.group}"
     return f"video {fspath(sample.video) if isinstance(sample.video, str | PathLike) else id(sample.video)}"
 
 
-def marks(sample: Sample) -> tuple[int, ...]:
+def marks(sample: Sample | KeyFrame) -> tuple[int, ...]:
     return (EVERY, *sample.labels)
 
 

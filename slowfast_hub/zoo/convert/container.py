@@ -24,12 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast_hub.zoo.convert.opcodes import check_opcodes
+from slowfast_hub.zoo.convert.opcodes import MAX_INSTRUCTIONS, check_opcodes
 from slowfast_hub.zoo.convert.refusal import DAMAGED, ConvertError
 from slowfast_hub.zoo.load import read_safetensors
 
 MAX_BYTES = 2 << 30  # of a checkpoint, unpacked; the largest published one has 0.5 GB with its optimizer
 MAX_PICKLE = 64 << 20  # of the pickle inside a torch.save file; real ones have 0.1 MB
+MANY_INSTRUCTIONS = 20_000_000  # of a pickle of boxes: 203,626 arrays of AVA's frames have some 4 million
 LEGACY_PICKLES = 5  # magic number, protocol, machine, weights, order of storages; then come the raw storages
 # Keys that hold the weights, in the order they are looked for.
 WEIGHT_KEYS = ("model_state", "state_dict", "blobs", "ema_state_dict", "model", "model_state_dict")
@@ -227,10 +228,19 @@ def numpy_blanks() -> list[tuple[Any, str]]:
 NUMPY = ("numpy.core", "numpy._core")
 
 
-def read_caffe2(path: Path) -> Any:
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The dict of arrays in a pickle with very many small ones, an array as `PlainArray`; ConvertError for all else."""
+    check_size(path, path.stat().st_size)
+    content = read_caffe2(path, most=MANY_INSTRUCTIONS)
+    if not isinstance(content, dict):
+        raise ConvertError(f"{path}: holds a {type(content).__name__}; expected a dict of arrays")
+    return {text(key): value for key, value in content.items()}
+
+
+def read_caffe2(path: Path, most: int = MAX_INSTRUCTIONS) -> Any:
     """A Python-2 pickle of a dict of numpy arrays (PySlowFast, c2_model_loading.py)."""
     with path.open("rb") as file:
-        check_opcodes(path, file)
+        check_opcodes(path, file, most=most)
         file.seek(0)
         try:
             return ArrayUnpickler(file, encoding="bytes").load()

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from slowfast_hub.zoo.convert.refusal import DAMAGED, ConvertError
 
 MAX_INSTRUCTIONS = 500_000  # of a file; real ones have some ten thousands, with an optimizer some hundred thousand
-MAX_SIZE = 2_000_000  # of a value written out in full
+SIZES = 4  # a value written out in full is at most so many times larger than the instructions
 MAX_DEPTH = 100  # of values in values: hashing a tuple uses the machine's own stack
 
 
@@ -29,9 +29,9 @@ FILLS = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
 MARK = Value(0, 0)  # compared by identity
 
 
-def check_opcodes(path: Path, file: BinaryIO, pickles: int = 1) -> None:
-    """ConvertError unless the pickles at the file's position are of a bounded size together."""
-    left = MAX_INSTRUCTIONS
+def check_opcodes(path: Path, file: BinaryIO, pickles: int = 1, *, most: int = MAX_INSTRUCTIONS) -> None:
+    """ConvertError unless the pickles at the file's position have at most so many instructions together."""
+    left = most
     for _ in range(pickles):
         left -= count_opcodes(path, file, left)
 
@@ -44,17 +44,17 @@ def count_opcodes(path: Path, file: BinaryIO, most: int) -> int:
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if count > most:
-                raise ConvertError(f"{path}: more than {MAX_INSTRUCTIONS} pickle instructions")
+                raise ConvertError(f"{path}: more than {most} pickle instructions")
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
                 index = len(memo) if opcode.name == "MEMOIZE" else int(argument or 0)
-                if index > MAX_INSTRUCTIONS:
+                if index > most:
                     raise ConvertError(f"{path}: a pickle memo of {index} entries")
                 memo[index] = stack[-1]
             elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
                 stack.append(memo[int(argument or 0)])
             else:
                 result = run(opcode, stack)
-                if result.size > MAX_SIZE or result.depth > MAX_DEPTH:
+                if result.size > SIZES * most or result.depth > MAX_DEPTH:
                     raise ConvertError(f"{path}: a pickle whose values hold one another without end")
     except ConvertError:
         raise

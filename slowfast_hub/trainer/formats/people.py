@@ -1,0 +1,560 @@
+"""Boxes of people with labels, of a table, an export of an annotation tool, or AVA's files, to labelled people.
+
+The road: files of a folder (ava.py) -> tables (people/tables.py) -> `Sources`, which `people_check` looks at too ->
+videos that are there, labels with numbers -> key frames -> a split by video if no part is for validation (split.py).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from slowfast_hub.people.boxes import Unit, check_boxes
+from slowfast_hub.people.rows import Box, BoxTable
+from slowfast_hub.people.tables import read_boxes
+from slowfast_hub.spec import Limits, VideoInfo
+from slowfast_hub.trainer.formats.ava import (
+    CUT_FPS,
+    CUT_S,
+    Instant,
+    are_avas,
+    evaluated_of,
+    frame_folders,
+    instant,
+    layout_of,
+    read_actions,
+    read_excluded,
+    read_proposals,
+)
+from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, amount, listing, videos_by_stem
+from slowfast_hub.trainer.formats.labels import number_labels
+from slowfast_hub.trainer.formats.numbered import folders_among
+from slowfast_hub.trainer.formats.split import split
+from slowfast_hub.trainer.formats.tables import COLUMNS, classes_beside
+from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, Person
+from slowfast_hub.video.container import opened
+from slowfast_hub.video.reader import open_video
+from slowfast_hub.zoo.manifest import read_labels
+
+Files = str | Path | Sequence[str | Path] | None
+
+AVA_SECONDS = (900, 1800)  # of a film: its annotated part
+FOUND = "found"  # the column of boxes that a detector found, in tables of ours
+HEADER = (
+    *("video", "time", "x1", "y1", "x2", "y2", "label", "person", "score", FOUND),
+    *("split", "group", "fps", "unit", "title", "written"),
+)
+
+
+def read_people(
+    source: str | Path,
+    *,
+    val: str | Path | None = None,
+    videos: str | Path | None = None,
+    found: Files = None,
+    excluded: Files = None,
+    actions: str | Path | None = None,
+    offset_s: float | None = None,
+    unit: Unit | None = None,
+    every_s: float = 1.0,
+    group_from: str | None = None,
+    val_share: float = 0.2,
+    seed: int = 0,
+    fps: float | None = None,
+) -> LabelledPeople:
+    """The key frames of a table of boxes, an export of CVAT, Label Studio or VIA, or a folder as AVA is distributed.
+
+    val: the validation part; `source` is then the training part alone. videos: the folder of the videos (the file's
+    own if not given). found: boxes of a person detector, tables or MMAction2's proposals, whatever their score.
+    excluded: lists of `video,second` to leave out. actions: a .pbtxt list of actions by numbers, or a list with a name
+    for each line; else classes.txt beside the file, else the labels that appear. offset_s: what the first frame of a
+    file has as its time in the annotations; None is 0, but for films of AVA's form that were cut at second 900. unit:
+    of boxes; None finds out for each file. every_s: see `read_boxes`. group_from, val_share, seed, fps: see
+    `read_videos`; videos are split, never moments.
+    Errors: ValueError names file and line, FileNotFoundError counts the videos that are not there.
+    """
+    if not 0 <= val_share < 1:
+        raise ValueError(f"val_share must be 0 (no split) or more, and below 1; got {val_share!r}")
+    if offset_s is not None and not math.isfinite(offset_s):
+        raise ValueError(f"offset_s must be a time in seconds; got {offset_s!r}")
+    sources = gather(
+        source,
+        val=val,
+        videos=videos,
+        found=found,
+        excluded=excluded,
+        actions=actions,
+        unit=unit,
+        every_s=every_s,
+        fps=fps,
+    )
+    return labelled(sources, offset_s=offset_s, group_from=group_from, val_share=val_share, seed=seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What the files of a set say, as they say it."""
+
+    tables: tuple[tuple[str, BoxTable], ...]  # part ("" where nothing says so), its rows
+    found: tuple[BoxTable, ...]
+    excluded: frozenset[Instant]
+    actions: dict[int, str] | None  # a list with numbers
+    classes: tuple[str, ...]  # a list without, beside a file
+    videos: VideoFiles
+    notes: tuple[str, ...]
+
+
+class VideoFiles:
+    """The files of a set's videos, found by what annotations call them."""
+
+    def __init__(self, folder: Path, frame_lists: Sequence[Path], fps: float | None) -> None:
+        self.folder, self.fps = folder, fps
+        self._frame_lists = frame_lists
+        self._stems: Mapping[str, Path] | None = None
+        self._folders: dict[str, str] | None = None
+        self._paths: dict[str, Path] = {}
+        self._infos: dict[str, VideoInfo] = {}
+
+    def path(self, name: str) -> Path:
+        """Where a video should be, whether it is there or not."""
+        if name not in self._paths:
+            self._paths[name] = self._find(name)
+        return self._paths[name]
+
+    def _find(self, name: str) -> Path:
+        exact = self.folder / name
+        if name and os.path.exists(exact):
+            return exact
+        if self._stems is None:
+            self._stems = videos_by_stem(self.folder)
+        if name in self._stems:
+            return self._stems[name]
+        if self._folders is None:
+            self._folders = frame_folders(self._frame_lists)
+        return self.folder / self._folders.get(name, name)
+
+    def info(self, name: str) -> VideoInfo:
+        """What is known of a video; VideoError where it cannot be opened."""
+        if name not in self._infos:
+            path = self.path(name)
+            self._infos[name] = open_video(path, fps=(self.fps or CUT_FPS) if path.is_dir() else None).info
+        return self._infos[name]
+
+    def seconds_of(self, name: str, frame: int) -> float:
+        """When a frame of a video begins; frames behind its end as if it went on."""
+        info = self.info(name)
+        return info.time_s(frame) if frame < info.frames else info.start_s + frame / info.fps
+
+
+def gather(
+    source: str | Path,
+    *,
+    val: str | Path | None,
+    videos: str | Path | None,
+    found: Files,
+    excluded: Files,
+    actions: str | Path | None,
+    unit: Unit | None,
+    every_s: float,
+    fps: float | None,
+) -> Sources:
+    """The tables of a set, read and not yet judged."""
+    source = Path(source)
+    layouts = [layout_of(folder) for folder in (source, Path(val or source)) if folder.is_dir()]
+    if source.is_dir() and not layouts[0].truth:
+        raise ValueError(
+            f"{source}: no tables of boxes whose names tell a part, as ava_train_v2.2.csv and val.csv; name a file"
+        )
+    truth = layouts[0].truth if source.is_dir() else {"": source}
+    if val is not None:
+        first = truth.get("train") or truth.get("")
+        val_file = Path(val) if not Path(val).is_dir() else layouts[-1].truth.get("val") or layouts[-1].truth.get("")
+        if first is None or val_file is None:
+            raise ValueError(f"{source}, {val}: the one has no training part, or the other no validation part")
+        truth = {"train": first, "val": val_file}
+    beside = layouts[0] if layouts else None
+    first_file = next(iter(truth.values()))
+    files = VideoFiles(
+        Path(videos) if videos is not None else beside.videos if beside else source.parent,
+        beside.frame_lists if beside else (),
+        fps,
+    )
+    tables = tuple(
+        (part, read_boxes(file, unit=unit, seconds_of=files.seconds_of, every_s=every_s))
+        for part, file in truth.items()
+    )
+    found_files = paths(found) or tuple(beside.found.values() if beside else ())
+    found_tables = tuple(read_found(file, files) for file in found_files)
+    excluded_files = paths(excluded) or (beside.excluded if beside else ())
+    lists = [Path(actions)] if actions is not None else list(beside.actions if beside else ())
+    read = [read_actions(file) for file in lists]
+    if any(each != read[0] for each in read[1:]):
+        raise ValueError(f"{source}: {listing([file.name for file in lists])} differ; name one: actions=")
+    plain = bool(lists) and lists[0].suffix.lower() != ".pbtxt"
+    notes = [note for table in (*(table for _, table in tables), *found_tables) for note in table.notes]
+    moments = read_excluded(excluded_files)
+    if moments:
+        notes.append(f"{len(moments)} moments are excluded: {listing([file.name for file in excluded_files])}")
+    classes = tuple(read[0].values()) if plain else classes_beside(first_file)
+    return Sources(tables, found_tables, moments, read[0] if read and not plain else None, classes, files, tuple(notes))
+
+
+def paths(files: Files) -> tuple[Path, ...]:
+    if files is None:
+        return ()
+    return (Path(files),) if isinstance(files, str | Path) else tuple(map(Path, files))
+
+
+def read_found(file: Path, videos: VideoFiles) -> BoxTable:
+    """Boxes that a detector found."""
+    if file.suffix.lower() in (".pkl", ".pickle"):
+        return read_proposals(file)
+    return read_boxes(file, seconds_of=videos.seconds_of)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a set, and which of them each label as written means."""
+
+    names: tuple[str, ...]
+    of: Mapping[str, tuple[int, ...]]
+    notes: tuple[str, ...] = ()
+
+
+def labels_in(tables: Iterable[BoxTable]) -> dict[str, str]:
+    """Each label as it is written, several of them with "|" between, and the line where it stands first."""
+    places: dict[str, str] = {}
+    for table in tables:
+        last = ""
+        for row, label in enumerate(table.labels):
+            if label is not last and label not in places and label:
+                places[label] = table.where(row)
+            last = label
+    return places
+
+
+def singles(label: str) -> list[str]:
+    return [name.strip() for name in label.split("|") if name.strip()]
+
+
+def is_ava(sources: Sources) -> bool:
+    """Whether boxes without any list of actions are AVA's: its form, its numbers, its seconds."""
+    tables = [table for _, table in sources.tables]
+    labels = labels_in(tables)
+    return all(
+        table.form == "AVA" and bool(((table.times_s >= AVA_SECONDS[0]) & (table.times_s <= AVA_SECONDS[1])).all())
+        for table in tables
+    ) and all(NUMBER.fullmatch(label) and 1 <= int(label) <= len(read_labels("ava80")) for label in labels)
+
+
+def classes_of(sources: Sources) -> Classes:
+    """The classes of a set; ValueError for a label that is none of them."""
+    written = labels_in(table for _, table in sources.tables)
+    places = {name: where for label, where in written.items() for name in singles(label)}
+    if not places:
+        first = sources.tables[0][1]
+        raise ValueError(f"{first.file}: not one box has a label; boxes that a detector found are given as found=")
+    notes: list[str] = []
+    actions = sources.actions
+    if actions is not None and not are_avas(actions):
+        names = tuple(actions[number] for number in sorted(actions))
+        numbers = {str(number): place for place, number in enumerate(sorted(actions))}
+    elif actions is not None or (not sources.classes and is_ava(sources)):
+        names = read_labels("ava80")
+        numbers = {str(number): number - 1 for number in range(1, len(names) + 1)}
+        notes = [
+            "AVA's 80 classes, of which 60 count" + ("" if actions else "; another set of its form needs actions=")
+        ]
+    else:
+        names, known, notes = number_labels(places, sources.classes)
+        return Classes(names, {label: tuple(known[name] for name in singles(label)) for label in written}, tuple(notes))
+    numbers |= {name: place for place, name in enumerate(names)}
+    known = {name: numbers.get(name if not NUMBER.fullmatch(name) else str(int(name)), -1) for name in places}
+    for name, place in known.items():
+        if place < 0:
+            raise ValueError(
+                f"{places[name]}: action {name!r} is not in the list of {len(names)} actions, whose numbers begin with "
+                f"{min(actions or {1: ''})}"
+            )
+    return Classes(names, {label: tuple(known[name] for name in singles(label)) for label in written}, tuple(notes))
+
+
+@dataclass
+class Draft:
+    """A key frame while its rows are read."""
+
+    table: BoxTable
+    row: int  # the first
+    part: str
+    people: dict[tuple[Box, str, float | None], set[int]] = field(default_factory=dict)
+    found: dict[tuple[Box, str, float | None], None] = field(default_factory=dict)
+
+
+def labelled(
+    sources: Sources, *, offset_s: float | None, group_from: str | None, val_share: float, seed: int
+) -> LabelledPeople:
+    """Key frames of what was gathered."""
+    for table in (*(table for _, table in sources.tables), *sources.found):
+        boxed = table if bool(table.occupied.all()) else table.only(table.occupied)
+        check_boxes(boxed.boxes, unit=table.unit, where=boxed.places)
+    classes = classes_of(sources)
+    drafts = drafts_of(sources, classes)
+    if not drafts:
+        raise ValueError(f"{sources.tables[0][1].file}: no key frames; all moments are excluded")
+    found, looked = found_people(sources)
+    notes = [*sources.notes, *classes.notes]
+    if found:
+        notes += add_found_moments(sources, drafts, found)
+    maker = FrameMaker(sources, drafts, offset_s, group_from)
+    frames: dict[str, list[KeyFrame]] = {"": [], "train": [], "val": [], "test": []}
+    for key, draft in drafts.items():
+        also = tuple(Person(box, (), 1.0 if score is None else score, person) for box, person, score in draft.found)
+        seen = found.get(key, ()) + also if key[0] in looked else None
+        frames[draft.part].append(maker.frame(key, draft, seen))
+    train = frames.pop("") + frames["train"]
+    people = LabelledPeople(
+        classes.names,
+        tuple(train),
+        tuple(frames["val"]),
+        tuple(frames["test"]),
+        evaluated_of(classes.names),
+        (*notes, *maker.notes),
+    )
+    if not people.val and people.train and val_share:
+        people = with_split(people, val_share, seed)
+    kept = tuple(frame for frame in people.train if frame.people)
+    return replace(people, train=kept, notes=(*people.notes, *counts(people, kept)))
+
+
+def drafts_of(sources: Sources, classes: Classes) -> dict[Instant, Draft]:
+    """The key frames of all tables, in the order in which they come."""
+    drafts: dict[Instant, Draft] = {}
+    for part, table in sources.tables:
+        parts, is_found = column(table, *COLUMNS["split"]), column(table, FOUND)
+        scores = [None] * len(table) if table.scores is None else [None if s != s else s for s in table.scores.tolist()]
+        occupied, boxes = table.occupied.tolist(), table.boxes.tolist()
+        for row, (video, time_s) in enumerate(zip(table.videos, table.times_s.tolist())):
+            key = instant(video, time_s)
+            if key in sources.excluded:
+                continue
+            draft = drafts.get(key)
+            if draft is None:
+                draft = drafts[key] = Draft(table, row, part_of(table, row, parts) if parts else part)
+            if not occupied[row]:
+                continue
+            person = (tuple(boxes[row]), table.people[row], scores[row])
+            if is_found and is_found[row]:
+                draft.found[person] = None
+            else:
+                draft.people.setdefault(person, set()).update(classes.of.get(table.labels[row], ()))
+    return drafts
+
+
+def column(table: BoxTable, *names: str) -> Sequence[str]:
+    """The first of some columns that a table has; empty if it has none."""
+    return next((table.more[name] for name in names if name in table.more), ())
+
+
+def part_of(table: BoxTable, row: int, parts: Sequence[str]) -> str:
+    part = PARTS.get(parts[row].lower())
+    if part is None:
+        raise ValueError(f"{table.where(row)}: split {parts[row]!r:.40}; expected one of {', '.join(PARTS)}")
+    return part
+
+
+def found_people(sources: Sources) -> tuple[dict[Instant, tuple[Person, ...]], set[str]]:
+    """Who was found when, each box once, and the videos in which a detector looked."""
+    found: dict[Instant, dict[Box, Person]] = {}
+    for table in sources.found:
+        scores = [1.0] * len(table) if table.scores is None else table.scores.tolist()
+        for video, time_s, box, score in zip(table.videos, table.times_s.tolist(), table.boxes.tolist(), scores):
+            people = found.setdefault(instant(video, time_s), {})
+            if box[0] == box[0]:
+                people.setdefault(tuple(box), Person(tuple(box), (), 1.0 if score != score else score))
+    looked = {video for video, _ in found}
+    for _, table in sources.tables:
+        looked |= {video for video, text in zip(table.videos, column(table, FOUND)) if text}
+    return {key: tuple(people.values()) for key, people in found.items()}, looked
+
+
+def add_found_moments(sources: Sources, drafts: dict[Instant, Draft], found: Mapping[Instant, object]) -> Iterator[str]:
+    """Key frames with nobody in them in which a detector found somebody: what it finds there counts as wrong."""
+    sides = {key[0]: draft for key, draft in reversed(list(drafts.items()))}
+    added, elsewhere = 0, set()
+    for key in found:
+        if key in drafts or key in sources.excluded:
+            continue
+        if key[0] not in sides:
+            elsewhere.add(key[0])
+        elif sides[key[0]].part != "train":
+            like = sides[key[0]]
+            drafts[key] = Draft(like.table, like.row, like.part)
+            added += 1
+    if added:
+        yield f"{added} more key frames in which nobody is labelled and a detector found somebody"
+    if elsewhere:
+        yield f"boxes were found in {len(elsewhere)} videos that the set does not have: {listing(sorted(elsewhere))}"
+
+
+class FrameMaker:
+    """Key frames with their files, times and groups."""
+
+    def __init__(
+        self, sources: Sources, drafts: Mapping[Instant, Draft], offset_s: float | None, group_from: str | None
+    ) -> None:
+        self._files, self._group_from = sources.videos, group_from
+        places = {key[0]: draft.table.where(draft.row) for key, draft in reversed(list(drafts.items()))}
+        if "" in places:
+            raise ValueError(f"{places['']}: names no video; add a column video")
+        entries = [Entry(self._files.path(name), name, "", where=where) for name, where in places.items()]
+        self._folders = folders_among(entries)
+        if self._files.fps is not None and not self._folders:
+            raise ValueError(f"fps={self._files.fps:g} is for folders of frames, and there are none")
+        self._ends_ms: dict[str, int] = {}
+        for (name, time_ms), draft in drafts.items():
+            if draft.table.form == "AVA":
+                self._ends_ms[name] = max(time_ms, self._ends_ms.get(name, 0))
+        avas = [draft.table for draft in drafts.values() if draft.table.form == "AVA"]
+        self._cut = bool(avas) and min(time_ms for _, time_ms in drafts) >= 1000 * AVA_SECONDS[0]
+        self._asked_s = offset_s
+        self._offsets: dict[str, float] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """Where the first frames are."""
+        cut = sum(offset == CUT_S for offset in self._offsets.values())
+        if self._asked_s is not None or not cut:
+            return []
+        return [
+            f"{cut} of {len(self._offsets)} videos begin at second {CUT_S:g} of their film; offset_s= says otherwise"
+        ]
+
+    def frame(self, key: Instant, draft: Draft, found: tuple[Person, ...] | None) -> KeyFrame:
+        """One key frame."""
+        (name, time_ms), table, row = key, draft.table, draft.row
+        path, where = self._files.path(name), table.where(row)
+        offset_s = self._offset_s(name, path)
+        own = instant(table.videos[row], float(table.times_s[row])) == key
+        time_s = float(table.times_s[row]) if own else time_ms / 1000
+        if time_s < offset_s:
+            raise ValueError(f"{where}: {time_s:g} s is before {offset_s:g} s, at which the file begins (offset_s)")
+        rate = column(table, *COLUMNS["fps"])
+        fps = amount(rate[row], where, "a rate") if rate else None
+        units = column(table, "unit")
+        written, title = column(table, "written"), column(table, "title")
+        return KeyFrame(
+            path,
+            time_s - offset_s,
+            tuple(Person(box, tuple(sorted(labels)), score, who) for (box, who, score), labels in draft.people.items()),
+            found,
+            unit=table.unit if not units else "px" if units[row] == "px" else "normalised",
+            group=self._group(table, row, name),
+            fps=(self._files.fps or fps or CUT_FPS) if path in self._folders else None,
+            title=title[row] if title else name,
+            time=(written[row] if written else table.times[row]) if own else f"{time_s:g}",
+            where=where,
+        )
+
+    def _offset_s(self, name: str, path: Path) -> float:
+        if name not in self._offsets:
+            self._offsets[name] = self._find_offset_s(name, path)
+        return self._offsets[name]
+
+    def _find_offset_s(self, name: str, path: Path) -> float:
+        """What a file's first frame has as its time: 900 s for what was cut from a film."""
+        if self._asked_s is not None or not self._cut:
+            return self._asked_s or 0.0
+        if path in self._folders:
+            return CUT_S
+        length_s = length_of(path)
+        return CUT_S if self._ends_ms.get(name, 0) > 1000 * length_s else 0.0
+
+    def _group(self, table: BoxTable, row: int, name: str) -> str:
+        if self._group_from is None:
+            groups = column(table, *COLUMNS["group"])
+            return groups[row] if groups else ""
+        groups = column(table, re.sub(r"[\s-]+", "_", self._group_from.strip().lower()))
+        if groups:
+            return groups[row]
+        try:
+            match = re.search(self._group_from, name)
+        except re.error as error:
+            raise ValueError(f"group_from={self._group_from!r}: no column, and no expression: {error}") from error
+        if not match:
+            raise ValueError(
+                f"{table.where(row)}: group_from={self._group_from!r} is no column, and finds nothing in {name!r}"
+            )
+        return match[bool(match.re.groups)] or ""
+
+
+def length_of(path: Path) -> float:
+    """Seconds of a file as its container tells, without reading all of a film; infinite where it does not tell."""
+    with opened(path, Limits()) as (container, _):
+        return math.inf if container.duration is None else container.duration / 1_000_000
+
+
+def with_split(people: LabelledPeople, share: float, seed: int) -> LabelledPeople:
+    """The set with a validation part of whole videos, taken from its training part."""
+    train, val = split(people.train, share, seed)
+    if not val:
+        count = len({str(frame.video) for frame in people.train})
+        raise ValueError(
+            f"no validation part of {share:g} can be taken from {count} videos: each class keeps a key frame for "
+            "training, and no video is on both sides; add videos, give val=, or train without one by val_share=0"
+        )
+    videos = [len({str(frame.video) for frame in part}) for part in (train, val)]
+    lacking = {label for frame in train for label in frame.labels} - {label for frame in val for label in frame.labels}
+    notes = [f"split by video with seed {seed}: {videos[0]} train, {videos[1]} val"]
+    if lacking:
+        notes.append(f"nobody in val: {listing([people.classes[label] for label in sorted(lacking)])}")
+    return replace(people, train=train, val=val, notes=(*people.notes, *notes))
+
+
+def counts(people: LabelledPeople, train: Sequence[KeyFrame]) -> Iterator[str]:
+    """How much there is of what."""
+    parts = {"train": train, "val": people.val, "test": people.test}
+    sizes = ", ".join(f"{len(frames)} {part}" for part, frames in parts.items())
+    boxes = ", ".join(f"{sum(len(frame.people) for frame in frames)} {part}" for part, frames in parts.items())
+    yield f"{len(people.classes)} classes, any number for each person; key frames: {sizes}; people: {boxes}"
+    if len(train) < len(people.train):
+        yield f"left out: {len(people.train) - len(train)} training key frames with nobody in them"
+    seen = {label for frame in train for label in frame.labels}
+    lacking = [name for label, name in enumerate(people.classes) if label not in seen]
+    if train and lacking:
+        yield f"nobody in train: {listing(lacking)}"
+
+
+def write_people(path: str | Path, people: LabelledPeople) -> None:
+    """The set and its split as a table that `read_people` reads; its classes belong beside it, as classes.txt.
+
+    TypeError for videos in memory, which a table cannot name.
+    """
+    with Path(path).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(HEADER)
+        for part in ("train", "val", "test"):
+            for frame in getattr(people, part):
+                table.writerows(rows_of(frame, part, people.classes))
+
+
+def rows_of(frame: KeyFrame, part: str, classes: Sequence[str]) -> Iterator[tuple[object, ...]]:
+    """The rows of a key frame; one without a box where nobody is there."""
+    if not isinstance(frame.video, str | os.PathLike):
+        raise TypeError(f"a table names files; got a video of {type(frame.video).__name__}")
+    begin = (os.path.abspath(frame.video), frame.at_s)
+    end = (part, frame.group, frame.fps, frame.unit, frame.title, frame.time)
+    nobody = ("",) * 7
+    if not frame.people:
+        yield (*begin, *nobody, "", *end)
+    for person in frame.people:
+        for label in [classes[label] for label in person.labels] or [""]:
+            yield (*begin, *person.box, label, person.person, person.score, "", *end)
+    if frame.found == ():
+        yield (*begin, *nobody, FOUND, *end)
+    for person in frame.found or ():
+        yield (*begin, *person.box, "", person.person, person.score, FOUND, *end)
