@@ -27,8 +27,12 @@ from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from slowfast_hub.predict.features import FeatureExtractor
+    from slowfast_hub.predict.people_features import PeopleFeatureExtractor
+
+    Extractor = FeatureExtractor | PeopleFeatureExtractor
 
 STATES = ("written", "there", "failed")
+OF_WINDOWS = (None, None, None, None, "res5", "both", True, "centre")  # options that say nothing of people, left out
 
 Row = dict[str, Any]
 
@@ -61,6 +65,11 @@ def features(
     pathway: Annotated[str, typer.Option(help="slow, fast, or both side by side.")] = "both",
     pool: Annotated[bool, typer.Option("--pool/--no-pool", help="The mean over time and space, or the maps.")] = True,
     crop: Annotated[str, typer.Option(help="left, centre, right, or whole: nothing cut off.")] = "centre",
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Features of people instead of windows: a table [video,]time,x1,y1,x2,y2[,person]."),
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Of --boxes: px or normalised; found out when left out.")] = None,
     file_format: Annotated[str, typer.Option("--format", help="npz or safetensors.")] = "npz",
     shard: Annotated[str, typer.Option(help="i/n: part i of n, from 1; its name decides where a video goes.")] = "1/1",
     overwrite: Annotated[
@@ -76,30 +85,53 @@ def features(
 ) -> None:
     """Features of every window of videos.  Example: slowfast-hub features videos/ --out features/
 
+    With --boxes and a detector: features of every person at every moment of a table.
     Beside each file a .json holds the exact network and recipe. After a stop, the same command goes on.
     """
     from slowfast_hub.predict.features import FeatureExtractor
+    from slowfast_hub.predict.people_features import PeopleFeatureExtractor
 
+    extract: Extractor
     with asked():
         one_of("--format", file_format, ("npz", "safetensors"))
         one_of("--on-error", on_error, ("raise", "skip", "report"))
         jobs = part_of(find_jobs(inputs, out, file_format), shard)
-        extract = FeatureExtractor(
-            model,
-            window=window,
-            stride=stride,
-            last=last,  # type: ignore[arg-type]  # the extractor checks its words
-            preset=preset,
-            stage=stage,
-            pathway=pathway,  # type: ignore[arg-type]
-            pool=pool,
-            crop=crop,
-            device=device,
-            batch_size=batch_size,
-            precision=precision,  # type: ignore[arg-type]
-            compile=compile,
-            limits=limits_of(limit, LONG),
-        )
+        limits = limits_of(limit, LONG)
+        if boxes is None:
+            if unit is not None:
+                raise ValueError("--unit is that of --boxes: give them too")
+            extract = FeatureExtractor(
+                model,
+                window=window,
+                stride=stride,
+                last=last,  # type: ignore[arg-type]  # the extractor checks its words
+                preset=preset,
+                stage=stage,
+                pathway=pathway,  # type: ignore[arg-type]
+                pool=pool,
+                crop=crop,
+                device=device,
+                batch_size=batch_size,
+                precision=precision,  # type: ignore[arg-type]
+                compile=compile,
+                limits=limits,
+            )
+        else:
+            if (window, stride, last, preset, stage, pathway, pool, crop) != OF_WINDOWS:
+                raise ValueError(
+                    "--boxes gives features of people at the moments of the table, from all of the picture and both "
+                    "pathways: leave out --window, --stride, --last, --preset, --stage, --pathway, --no-pool, --crop"
+                )
+            extract = PeopleFeatureExtractor(
+                model,
+                people=boxes,
+                unit=unit,  # type: ignore[arg-type]
+                device=device,
+                batch_size=batch_size,
+                precision=precision,  # type: ignore[arg-type]
+                compile=compile,
+                limits=limits,
+            )
     rows: list[Row] = []
     for row in run_all(jobs, out, extract, overwrite=overwrite):
         rows.append(row)
@@ -114,20 +146,20 @@ def features(
     raise typer.Exit(1 if "failed" in states else 0)
 
 
-def run_all(jobs: Sequence[Job], out: Path, extract: FeatureExtractor, *, overwrite: bool) -> Iterator[Row]:
+def run_all(jobs: Sequence[Job], out: Path, extract: Extractor, *, overwrite: bool) -> Iterator[Row]:
     """What became of each job, with a bar whose estimate counts the windows of the video that is read."""
     with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task("features", total=len(jobs))
         for number, job in enumerate(jobs):
 
-            def advance(done: int, total: int, before: int = number) -> None:
+            def advance(done: float, total: float, before: int = number) -> None:
                 bar.update(task, completed=before + done / total)
 
             yield run(job, out, extract, overwrite=overwrite, advance=advance)
             bar.update(task, completed=number + 1)
 
 
-def run(job: Job, out: Path, extract: FeatureExtractor, *, overwrite: bool, advance: Callable[[int, int], None]) -> Row:
+def run(job: Job, out: Path, extract: Extractor, *, overwrite: bool, advance: Callable[[float, float], None]) -> Row:
     """Make the features of one video, unless they are there; a failure is one line on stderr."""
     row: Row = {"video": str(job.source), "output": str(job.target)}
     try:

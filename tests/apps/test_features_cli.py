@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from slowfast_hub.apps.features import features, find_jobs, part_of
 from slowfast_hub.models import build
 from slowfast_hub.predict.features import FeatureExtractor, Features, read_record, sidecar
-from slowfast_hub.spec import ClipSpec, SlowFastArch
+from slowfast_hub.spec import ClipSpec, RoISpec, SlowFastArch
 from slowfast_hub.zoo.hub import save_pretrained
 
 CLIP = ClipSpec(frames=8, stride=2, short_side=36, crop=32)
@@ -270,3 +270,29 @@ def test_files_that_two_recipes_mixed_are_made_again(videos, tmp_path, network):
     assert run(*arguments, "--out", out, "--stride", 8).exit_code == 1  # the file of features decides
     assert "1 written" in run(*arguments, "--out", out).stderr
     assert (out / "a.mp4.npz.json").read_bytes() == whole
+
+
+def test_boxes_give_features_of_people_and_another_table_is_another_recipe(videos, tmp_path):
+    torch.manual_seed(0)
+    arch = SlowFastArch(CLIP, depth=14, width=8, beta_inv=4, alpha=4, num_classes=5, roi=RoISpec())
+    save_pretrained(build(arch).eval(), tmp_path / "network")
+    table, out = tmp_path / "people.csv", tmp_path / "out"
+    options = ("--out", out, "--model", f"local-dir:{tmp_path / 'network'}", "--boxes", table)
+    table.write_text("video,time,x1,y1,x2,y2\na.mp4,0.5,0,0,0.5,1\na.mp4,0.5,0.5,0,1,1\na.mp4,1,0,0,0.5,1\n")
+    result = run(videos / "a.mp4", *options)
+    assert result.exit_code == 0, result.output
+    made = np.load(out / "a.mp4.npz")
+    assert made["features"].shape == (3, 320)
+    assert made["boxes"].tolist() == [[0, 0, 32, 48], [32, 0, 64, 48], [0, 0, 32, 48]]  # px of 64 x 48
+    assert made["person"].tolist() == [0, 1, 0]
+    assert "0 written, 1 there" in run(videos / "a.mp4", *options).stderr
+    table.write_text(table.read_text().replace("0,0,0.5,1", "0,0,0.4,1"))
+    result = run(videos / "a.mp4", *options)
+    assert result.exit_code == 1
+    assert "it differs in people" in result.stderr
+    result = run(videos / "deep", *options)
+    assert result.exit_code == 1
+    assert "b.MKV" in result.stderr
+    result = run(videos / "a.mp4", *options, "--window", 16)
+    assert result.exit_code == 2
+    assert "leave out --window" in result.stderr
