@@ -9,8 +9,10 @@ Each second a figure does something else, so that a moment matters, too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,6 +79,33 @@ def key_frames(frames: Tensor, places: list[Place], labels: list[list[tuple[int,
         )
         for second, now in enumerate(labels)
     ]
+
+
+def write_figures(people: LabelledPeople, folder: Path) -> Path:
+    """The set as files: a video for each title, and `people.csv`, which `read_people` reads; its path is given back.
+
+    The names of the classes, in their order, lie beside it in `classes.txt`.
+    """
+    from slowfast_hub.trainer.formats.people import write_people
+    from slowfast_hub.video.encode import write_mp4
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, Path] = {}
+    for frame in people.samples():
+        if frame.title not in files:
+            files[frame.title] = folder / f"{frame.title.replace(' ', '_')}.mp4"
+            reader = frame.open()
+            numbers = range(reader.info.frames)
+            times_s = np.arange(len(numbers)) / FPS
+            size = (HEIGHT, WIDTH)
+            write_mp4(files[frame.title], reader.stream(numbers), times_s, info=reader.info, size=size, gop=30, crf=12)
+    parts = {
+        part: tuple(replace(frame, video=files[frame.title], fps=None) for frame in getattr(people, part))
+        for part in ("train", "val", "test")
+    }
+    write_people(folder / "people.csv", replace(people, **parts))
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in people.classes), encoding="utf-8")
+    return folder / "people.csv"
 
 
 def film(seconds: int, generator: torch.Generator) -> tuple[Tensor, list[Place], list[list[tuple[int, ...]]]]:

@@ -67,6 +67,15 @@ def test_a_step_is_the_same_on_one_process_and_on_two(two, tmp_path):
     assert clips == 8  # of both processes together, each of them once
 
 
+def test_a_box_weighs_the_same_on_one_process_and_on_two(tmp_path):
+    """Steps of eight key frames with eleven to sixteen boxes in all, which two processes do not share evenly."""
+    pairs = (*SAME, "people=true", "epochs=1")
+    for processes in (1, 2):
+        done = launch(tmp_path / str(processes), *pairs, processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-3)
+
+
 def test_two_processes_that_were_stopped_go_on_to_the_same_losses(two, tmp_path):
     """SIGTERM reaches one of them; both end after the step in which they tell each other, with one checkpoint."""
     done = launch(tmp_path / "run", *SAME, "save_every=1", "step=2")

@@ -57,7 +57,10 @@ def test_the_recipes_of_the_paper_and_those_of_the_projects_ship():
         "slowfast_nl_r101_16x8",
     )
     kinetics = {f"{data}_{row}" for data in ("k400", "k600") for row in rows} | {"k400_i3d_r50_8x8"}
-    assert {*list_recipes()} == kinetics | {"charades_slowfast_r50_16x8", "ssv2_slowfast_r50_16x8", "finetune"}
+    detectors = {"slowfast_det_r101_8x8_t50", "slowfast_nl_det_r101_8x8_t50", "slowfast_nl_det_r101_16x8"}
+    ava = {f"ava_{row}" for row in detectors | {f"{kind}_det_r50_4x16" for kind in ("slow", "slowfast")}}
+    ava.add("ava_slowfast_det_r50_8x8")
+    assert {*list_recipes()} == kinetics | ava | {"charades_slowfast_r50_16x8", "ssv2_slowfast_r50_16x8", "finetune"}
 
 
 def test_the_page_lists_every_recipe_and_names_no_field_that_is_not_there():
@@ -113,6 +116,20 @@ def test_charades_falls_to_a_tenth_in_epochs_41_and_49():
     assert (arch.activation, arch.clip.frames, arch.clip.fps) == ("sigmoid", 64, 24)
 
 
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name.startswith("ava")])
+def test_ava_falls_to_a_tenth_in_the_middle_and_at_three_quarters_of_the_paper_s_68_epochs(name):
+    """14k steps of 1024 key frames are 68 epochs of 211k, and the first 1k of them are 4.85. PySlowFast: 20 epochs."""
+    recipe = read_recipe(name)
+    long = name != "ava_slowfast_det_r50_8x8"
+    assert recipe.epochs == pytest.approx(14_000 * 1024 / 211_000, rel=0.01) if long else recipe.epochs == 20
+    assert recipe.warmup_epochs == (pytest.approx(1_000 * 1024 / 211_000, rel=0.01) if long else 5)
+    half, rest = recipe.epochs / 2, recipe.epochs * 3 / 4
+    assert rates(recipe, 0, recipe.warmup_epochs, half - 0.01) == pytest.approx([1.25e-4, 0.1, 0.1])
+    assert rates(recipe, half, rest - 0.01, rest, recipe.epochs - 0.01) == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    assert (recipe.weight_decay, recipe.found_iou, recipe.found_score, recipe.box_jitter) == (1e-7, None, 0.8, 0)
+    assert (network(name).num_classes, network(name).arch.activation) == (80, "sigmoid")
+
+
 def test_something_something_falls_to_a_tenth_in_epochs_14_and_18_and_never_flips():
     name = "ssv2_slowfast_r50_16x8"
     recipe = read_recipe(name)
@@ -135,7 +152,10 @@ def test_a_recipe_is_for_the_row_in_its_name_and_a_turn_of_it_goes_through(name)
     model = network(name)
     clip, side = model.arch.clip, clip_side(recipe, model.arch.clip)
     clips = torch.empty(recipe.micro_batch, 3, clip.frames, side, side, device="meta")
-    assert model(clips).shape == (recipe.micro_batch, model.num_classes)
+    if model.arch.roi is not None:
+        assert model(clips, torch.empty(3, 5, device="meta")).shape == (3, model.num_classes)
+    else:
+        assert model(clips).shape == (recipe.micro_batch, model.num_classes)
 
 
 @pytest.mark.parametrize("name", list_recipes())

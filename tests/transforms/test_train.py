@@ -97,3 +97,31 @@ def test_every_frame_is_augmented_alike_and_a_seed_gives_it_again(augmented):
     assert all(torch.equal(clip[:, 0], clip[:, t]) for t in range(4))
     assert torch.equal(clip, transform(still, generator=seeded(3)))
     assert not torch.equal(clip, plain(still, generator=seeded(3)))
+
+
+def test_a_box_is_resized_cut_out_and_mirrored_with_its_picture():
+    """A picture of 80 x 40 px at half the size, cut 10 px from the left and 2 from the top: 20 / 2 - 10 and so on."""
+    transform = TrainTransform(ClipSpec(frames=1, short_side=20, crop=16), (20, 20))
+    draw = replace(drawn(transform, down=2, right=10, flip=False), size=(20, 40))
+    boxes = torch.tensor([[20.0, 8, 44, 36], [0, 0, 20, 40]])
+    moved = transform.boxes(boxes, draw, height=40, width=80)
+    assert moved.tolist() == [[0, 2, 12, 16], [0, 0, 0, 16]]  # the second lies outside: it has no width
+    mirrored = transform.boxes(boxes, replace(draw, flip=True), height=40, width=80)
+    assert mirrored.tolist() == [[4, 2, 16, 16], [16, 0, 16, 16]]
+
+
+@given(st.integers(0, 1000), st.sampled_from(["cover", "contain"]))
+def test_boxes_lie_where_their_pixels_are(seed, fit):
+    """A white box on black; what is lighter than grey in the clip reaches as far as the box, to a pixel."""
+    transform = TrainTransform(ClipSpec(frames=1, short_side=40, crop=36, fit=fit), (40, 50), aspect=0.2)
+    picture = torch.zeros(1, 60, 80, 3, dtype=torch.uint8)
+    picture[:, 20:44, 30:66] = 255
+    draw = transform.draw(60, 80, generator=seeded(seed))
+    light = transform.apply(picture, draw, count=1)[0, 0] > 0
+    (box,) = transform.boxes(torch.tensor([[30.0, 20, 66, 44]]), draw, height=60, width=80).tolist()
+    across, down = light.any(0).nonzero().flatten(), light.any(1).nonzero().flatten()
+    if len(across):
+        found = [int(across[0]), int(down[0]), int(across[-1]) + 1, int(down[-1]) + 1]
+        assert found == pytest.approx(box, abs=1.01)
+    else:
+        assert min(box[2] - box[0], box[3] - box[1]) < 1.01
