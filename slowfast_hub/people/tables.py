@@ -97,6 +97,21 @@ def read_boxes(
     return table if unit is None else replace(table, unit=unit)
 
 
+def are_boxes(file: str | Path) -> bool:
+    """Whether a file is a table of boxes or an export of them, by its beginning alone."""
+    with Path(file).open("rb") as opened:
+        head = opened.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head[:1] in (b"<", b"{", b"["):
+        return any(mark in head for mark in (b"<annotations>", b"VGG Image Annotator", b'"annotations"'))
+    if is_via_csv(head):
+        return True
+    try:
+        _, first = next(split(head.decode("utf-8", "replace").splitlines()))
+    except csv.Error:
+        return False
+    return set(columns_of(first)[1]) >= set(SIDES) or is_ava(first)
+
+
 def read_table(file: Path, seconds_of: SecondsOf | None) -> BoxTable:
     """A table as text, in pieces: the largest is half a gigabyte."""
     try:
@@ -129,15 +144,11 @@ def split(lines: Iterable[str]) -> Iterator[Row]:
 def from_rows(file: Path, rows: Iterator[Row], seconds_of: SecondsOf | None) -> BoxTable:
     """The columns of a table."""
     line, first = next(rows)
-    names = tuple(re.sub(r"[\s-]+", "_", name.strip().lower()) for name in first)
-    at = {
-        meant: next(names.index(name) for name in known if name in names)
-        for meant, known in COLUMNS.items()
-        if set(known) & set(names)
-    }
+    names, at = columns_of(first)
     named = set(at) >= set(SIDES) and bool({"time", "frame"} & set(at))
     if not named:
-        check_ava(file, line, first)
+        if not is_ava(first):
+            raise ValueError(f"{file}:{line}: {EXPECTED}; got {', '.join(first)[:200] or 'an empty file'}")
         names = AVA[: len(first)]
         at = {name: place for place, name in enumerate(names)}
         rows = chain([(line, first)], rows)
@@ -162,11 +173,16 @@ def from_rows(file: Path, rows: Iterator[Row], seconds_of: SecondsOf | None) -> 
     return table_of(file, "table" if named else "AVA", written, texts, boxes, lines, seconds_of)
 
 
-def check_ava(file: Path, line: int, fields: Sequence[str]) -> None:
-    """ValueError for a first row that neither names its columns nor is one of AVA's."""
-    if len(fields) in (len(AVA) - 1, len(AVA)) and all(is_number(field) for field in fields[1:6]):
-        return
-    raise ValueError(f"{file}:{line}: {EXPECTED}; got {', '.join(fields[:10]) or 'an empty file'}")
+def columns_of(fields: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The names of a first line, and where those that are known stand."""
+    names = tuple(re.sub(r"[\s-]+", "_", name.strip().lower()) for name in fields)
+    known = {meant: [names.index(name) for name in each if name in names] for meant, each in COLUMNS.items()}
+    return names, {meant: places[0] for meant, places in known.items() if places}
+
+
+def is_ava(fields: Sequence[str]) -> bool:
+    """Whether a first row is one of AVA's, which name no columns."""
+    return len(fields) in (len(AVA) - 1, len(AVA)) and all(map(is_number, fields[1:6]))
 
 
 def is_number(text: str) -> bool:

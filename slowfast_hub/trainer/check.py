@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from slowfast_hub.spec import ClipSpec, Limits, VideoError, VideoInfo
 from slowfast_hub.trainer.copies import alike, fingerprint, moments, small
+from slowfast_hub.trainer.keyframes import KeyFrame, LabelledSet, Person
 from slowfast_hub.trainer.page import THUMBNAIL, jpeg
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
 from slowfast_hub.transforms.geometry import long_side_size
@@ -40,7 +41,7 @@ class Kind:
     advice: str
 
 
-# Worst first.
+# Worst first. Those of people are found in people_check.py.
 KINDS = {
     "unreadable": Kind(
         "error",
@@ -48,8 +49,42 @@ KINDS = {
         "encode the file anew or take it out; bad.csv lists them, `slowfast-hub data prepare` repairs some",
     ),
     "outside": Kind("error", "parts outside their file", "correct their start and end, in seconds of the file"),
+    "no box": Kind(
+        "error",
+        "boxes that are none",
+        "write x1, y1, x2, y2 from the top left corner; x, y, width, height becomes x, y, x + width, y + height",
+    ),
+    "unit": Kind(
+        "error", "boxes in the wrong unit", "write all boxes of a file in pixels or all from 0 to 1, or give --unit"
+    ),
+    "picture": Kind(
+        "error",
+        "boxes outside their picture",
+        "divide by the size of the picture they were drawn on, or give the videos of that size",
+    ),
+    "action": Kind("error", "labels that are no class", "correct the label or the list of classes (--actions)"),
+    "moment": Kind(
+        "error",
+        "moments outside their video",
+        "write times in seconds of the file; --offset-s says what its first frame has as its time",
+    ),
+    "scores": Kind("error", "scores that are none", "write the detector's score, from 0 to 1, as column score"),
     "leak": Kind("error", "copies on both sides of the split", "keep one copy, or all of them in one part"),
     "group": Kind("error", "groups on both sides of the split", "keep each group in one part"),
+    "rate": Kind(
+        "warning",
+        "times of another frame rate",
+        "divide the frame numbers by the rate of the file, or name them `frame`",
+    ),
+    "count": Kind(
+        "warning", "labels that may be off by one", "look at some in `slowfast-hub detect --boxes`, or write names"
+    ),
+    "no score": Kind(
+        "warning", "boxes of a detector without scores", "add a column score; each box counts as 1 until then"
+    ),
+    "no label": Kind("warning", "people without a label", "label them, or give boxes of a detector as --found"),
+    "beyond": Kind("warning", "boxes that reach far outside their picture", "look whether they belong to this size"),
+    "tiny": Kind("warning", "tiny people", "expect little of them: the network sees some pixels only"),
     "labels": Kind("warning", "one video with different labels", "keep the right one"),
     "twice": Kind("warning", "listed more than once", "keep one line of each"),
     "copies": Kind("warning", "copies within a part", "keep one of each, as the others only count it more often"),
@@ -99,7 +134,7 @@ class Finding:
 class Report:
     """A set, its files sorted by name, and what was found, worst first."""
 
-    videos: LabelledVideos
+    videos: LabelledSet
     files: tuple[VideoCheck, ...]
     findings: tuple[Finding, ...]
 
@@ -115,9 +150,10 @@ class Report:
         return all(KINDS[kind].level != "error" for kind in self.by_kind)
 
     def class_counts(self) -> dict[str, dict[str, int]]:
-        """Samples of each class in each part."""
+        """Samples of each class in each part, or people."""
         counts = {
-            part: Counter(label for each in samples for label in each.labels) for part, samples in split(self.videos)
+            part: Counter(label for sample in samples for each in labelled(sample) for label in each.labels)
+            for part, samples in split(self.videos)
         }
         return {name: {part: counts[part][label] for part in PARTS} for label, name in enumerate(self.videos.classes)}
 
@@ -145,11 +181,16 @@ class Jobs:
         return check_file(self._jobs[index])
 
 
-def split(videos: LabelledVideos) -> list[tuple[str, tuple[Sample, ...]]]:
+def split(videos: LabelledSet) -> list[tuple[str, tuple[Sample | KeyFrame, ...]]]:
     return [(part, getattr(videos, part)) for part in PARTS]
 
 
-def jobs_of(videos: LabelledVideos, limits: Limits) -> list[Job]:
+def labelled(sample: Sample | KeyFrame) -> Sequence[Sample | Person]:
+    """What has labels of its own: a video, or each of its people."""
+    return sample.people if isinstance(sample, KeyFrame) else (sample,)
+
+
+def jobs_of(videos: LabelledSet, limits: Limits) -> list[Job]:
     """Each file once. TypeError for videos in memory, of which there is nothing to check."""
     jobs: dict[str, Job] = {}
     shown: Counter[int] = Counter()
@@ -230,10 +271,13 @@ def report_of(videos: LabelledVideos, checks: Iterable[VideoCheck], clip: ClipSp
         *copy_findings(videos, copies_of(files)),
         *group_findings(videos),
     ]
-    report = Report(videos, files, tuple(findings))
-    findings += class_findings(report.class_counts())
+    findings += class_findings(Report(videos, files, ()).class_counts())
+    return Report(videos, files, worst_first(findings))
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     ranks = list(KINDS)
-    return replace(report, findings=tuple(sorted(findings, key=lambda each: ranks.index(each.kind))))
+    return tuple(sorted(findings, key=lambda each: ranks.index(each.kind)))
 
 
 def file_findings(files: Iterable[VideoCheck]) -> Iterator[Finding]:
@@ -322,8 +366,8 @@ Entries = dict[str, list[tuple[str, Sample]]]  # the part and the sample of each
 
 def entries_of(videos: LabelledVideos) -> Entries:
     entries: Entries = defaultdict(list)
-    for part, samples in split(videos):
-        for sample in samples:
+    for part in PARTS:
+        for sample in getattr(videos, part):
             entries[str(sample.video)].append((part, sample))
     return entries
 
@@ -358,7 +402,7 @@ def line_findings(listed: Iterable[tuple[str, Sample]], classes: Sequence[str]) 
             yield Finding("twice", several(lines), names)
 
 
-def group_findings(videos: LabelledVideos) -> Iterator[Finding]:
+def group_findings(videos: LabelledSet) -> Iterator[Finding]:
     """Groups that stand on both sides of the split."""
     sides: dict[str, Counter[str]] = defaultdict(Counter)
     for part, samples in split(videos):
@@ -375,8 +419,8 @@ def crosses(parts: Iterable[str]) -> bool:
     return "train" in found and len(found) > 1
 
 
-def class_findings(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
-    """Classes that nobody can learn, and unequal ones."""
+def class_findings(counts: Mapping[str, Mapping[str, int]], noun: str = "videos") -> Iterator[Finding]:
+    """Classes that nobody can learn, and unequal ones. noun: what is counted."""
     for name, by_part in counts.items():
         if not by_part["train"]:
             elsewhere = sum(by_part.values())
@@ -384,7 +428,7 @@ def class_findings(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]
     sizes = {by_part["train"]: name for name, by_part in counts.items() if by_part["train"]}
     if sizes and max(sizes) > IMBALANCE * min(sizes):
         text = " and ".join(f"{sizes[size]} with {size}" for size in (max(sizes), min(sizes)))
-        yield Finding("imbalance", f"{text} videos in train: {max(sizes) / min(sizes):.1f} to 1")
+        yield Finding("imbalance", f"{text} {noun} in train: {max(sizes) / min(sizes):.1f} to 1")
 
 
 def several(names: Sequence[str]) -> str:
