@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from slowfast_hub.apps.console import err, usage
+from slowfast_hub.spec import one_of
 
 if TYPE_CHECKING:
+    from slowfast_hub.people.boxes import Unit
+    from slowfast_hub.trainer.keyframes import LabelledPeople, LabelledSet
     from slowfast_hub.trainer.samples import LabelledVideos
 
 DataSource = Annotated[
@@ -35,6 +38,25 @@ ManyLabels = Annotated[
     bool | None,
     typer.Option("--multilabel/--one-label", help="Any number of labels a video, or one. Default: found out by `|`."),
 ]
+# Of sets of people.
+Task = Annotated[
+    str | None,
+    typer.Option(help="classification: labels of videos; detection: boxes of people. Default: found out by the file."),
+]
+FoundBoxes = Annotated[
+    list[Path] | None,
+    typer.Option("--found", help="Boxes of a person detector for the set, with scores; again for each file."),
+]
+Excluded = Annotated[list[Path] | None, typer.Option(help="Lists of `video,second` to leave out; again for each file.")]
+Actions = Annotated[
+    Path | None,
+    typer.Option(help="The list of actions: AVA's .pbtxt, or a name for each line. Default: beside the file."),
+]
+OffsetS = Annotated[
+    float | None,
+    typer.Option("--offset-s", help="What the first frame of each video has as its time: 900 for films cut as AVA's."),
+]
+BoxUnit = Annotated[str | None, typer.Option("--unit", help="px or normalised; default: found out by the numbers.")]
 FolderFps = Annotated[float | None, typer.Option("--fps", help="Rate of folders of frames; a file knows its own.")]
 
 
@@ -71,7 +93,64 @@ def read_set(
     )
 
 
-def show_set(found: LabelledVideos) -> None:
+TASKS = ("classification", "detection")
+
+
+def is_detection(task: str | None, data: Path) -> bool:
+    """Whether a set is of people: what was asked for, or else what its file looks like."""
+    from slowfast_hub.people.tables import are_boxes
+    from slowfast_hub.trainer.formats.ava import layout_of
+
+    if task is not None:
+        one_of("--task", task, TASKS)
+        return task == "detection"
+    files = list(layout_of(data).truth.values()) if data.is_dir() else [data] if data.is_file() else []
+    return bool(files) and all(map(are_boxes, files))
+
+
+def read_people_set(
+    data: Path,
+    *,
+    val: Path | None,
+    videos: Path | None,
+    found: list[Path] | None,
+    excluded: list[Path] | None,
+    actions: Path | None,
+    offset_s: float | None,
+    unit: str | None,
+    group_from: str | None,
+    val_share: float,
+    split_seed: int,
+    fps: float | None,
+) -> LabelledPeople:
+    """The set of people that the options above tell of."""
+    from slowfast_hub.trainer.formats.people import read_people
+
+    return read_people(
+        data,
+        val=val,
+        videos=videos,
+        found=found,
+        excluded=excluded,
+        actions=actions,
+        offset_s=offset_s,
+        unit=unit_of_option(unit),
+        group_from=group_from,
+        val_share=val_share,
+        seed=split_seed,
+        fps=fps,
+    )
+
+
+def unit_of_option(unit: str | None) -> Unit | None:
+    """ValueError for another word than px and normalised."""
+    from slowfast_hub.people.boxes import UNITS
+
+    one_of("--unit", unit, (None, *UNITS))
+    return cast("Unit | None", unit)
+
+
+def show_set(found: LabelledSet) -> None:
     """What was understood, and the first rows, on stderr."""
     from slowfast_hub.trainer.formats import first_rows
 

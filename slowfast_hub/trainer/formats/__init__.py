@@ -19,6 +19,7 @@ from slowfast_hub.trainer.formats.numbered import with_numbers
 from slowfast_hub.trainer.formats.something import read_something
 from slowfast_hub.trainer.formats.split import with_split
 from slowfast_hub.trainer.formats.tables import entries_of, read_table
+from slowfast_hub.trainer.keyframes import LabelledSet
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.video.reader import VIDEO_SUFFIXES
 
@@ -63,8 +64,8 @@ def read_videos(
     return with_split(labelled, val_share, seed)
 
 
-def first_rows(videos: LabelledVideos, count: int = 5) -> list[tuple[str, str, str, str]]:
-    """(part, video with its seconds, labels, group) of the first videos, for people to see what was understood."""
+def first_rows(videos: LabelledSet, count: int = 5) -> list[tuple[str, str, str, str]]:
+    """(part, video with its time, labels, group) of the first samples, for people to see what was understood."""
     rows = [(part, sample) for part in ("train", "val", "test") for sample in getattr(videos, part)]
     return [
         (part, sample.name, " | ".join(videos.classes[label] for label in sample.labels), sample.group)
