@@ -40,6 +40,13 @@ def test_a_folder_per_class_becomes_a_network_that_names_its_classes(tmp_path):
     assert answer.probs.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", ["classify_folder.py", "finetune.py"])
+def test_a_box_gets_a_line_for_each_second(capsys):
+    runpy.run_path(str(EXAMPLES / "detect.py"))["main"](str(EXAMPLES / "clip.mp4"), "0", "0", "1", "1")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" s ")[0].strip() for line in lines] == ["0.50", "1.50", "2.50", "3.50"]
+    assert any("jack" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["classify_folder.py", "detect.py", "finetune.py"])
 def test_examples_are_one_screen(name):
     assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) < 45
