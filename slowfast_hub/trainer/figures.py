@@ -3,7 +3,7 @@
 A figure swings its arms, its legs or its whole body, slowly or fast, and often two of them at a time. What it looks
 like at one moment is three phases, each of which goes round in a circle. They begin evenly distributed and an action
 only turns one of them, so they stay evenly distributed at every moment whatever is done: a single frame says nothing.
-Each second a figure does something else, so that a moment matters, too.
+Twice a second a figure does something else, so that the moment matters, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from slowfast_hub.spec import whole
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, Person
 
 FPS = 30.0
+EVERY = 15  # frames from one change of what figures do to the next
 HEIGHT, WIDTH = 64, 96  # px of a picture
 TALL = (34, 48)  # px, smallest and largest figure
 BROAD = 0.64  # width of a figure's box by its height: as far as its arms reach while it sways
@@ -55,29 +56,29 @@ class Place:
         return self.left / WIDTH, self.top / HEIGHT, right / WIDTH, low / HEIGHT
 
 
-def figures(*, train: int, val: int = 0, test: int = 0, seconds: int = 2, seed: int = 0) -> LabelledPeople:
-    """So many videos in memory, each of two or three figures; a key frame in the middle of each of its seconds."""
-    whole("seconds", seconds, 1)
+def figures(*, train: int, val: int = 0, test: int = 0, moments: int = 4, seed: int = 0) -> LabelledPeople:
+    """So many videos in memory, each of two or three figures with `moments` key frames, half a second apart."""
+    whole("moments", moments, 1)
 
     def part(name: str, number: int, count: int) -> tuple[KeyFrame, ...]:
-        films = (film(seconds, torch.Generator().manual_seed(hash((seed, number, i)))) for i in range(count))
+        films = (film(moments, torch.Generator().manual_seed(hash((seed, number, i)))) for i in range(count))
         return tuple(frame for i, each in enumerate(films) for frame in key_frames(*each, f"{name} {i}"))
 
     return LabelledPeople(tuple(ACTIONS), part("train", 0, train), part("val", 1, val), part("test", 2, test))
 
 
 def key_frames(frames: Tensor, places: list[Place], labels: list[list[tuple[int, ...]]], title: str) -> list[KeyFrame]:
-    """Those of one video, one a second."""
+    """Those of one video, each in the middle of what its figures do."""
     return [
         KeyFrame(
             frames,
-            second + 0.5,
+            (moment + 0.5) * EVERY / FPS,
             tuple(Person(place.box, done, person=str(i)) for i, (place, done) in enumerate(zip(places, now))),
             group=title,
             fps=FPS,
             title=title,
         )
-        for second, now in enumerate(labels)
+        for moment, now in enumerate(labels)
     ]
 
 
@@ -108,13 +109,13 @@ def write_figures(people: LabelledPeople, folder: Path) -> Path:
     return folder / "people.csv"
 
 
-def film(seconds: int, generator: torch.Generator) -> tuple[Tensor, list[Place], list[list[tuple[int, ...]]]]:
-    """One video `(T, HEIGHT, WIDTH, 3)` uint8, where its figures stand, and what each of them does in each second."""
+def film(moments: int, generator: torch.Generator) -> tuple[Tensor, list[Place], list[list[tuple[int, ...]]]]:
+    """One video `(T, HEIGHT, WIDTH, 3)` uint8, where its figures stand, and what each of them does at each moment."""
     places = stand(2 + int(torch.randint(2, (), generator=generator)), generator)
-    labels = [[actions(generator) for _ in places] for _ in range(seconds)]
+    labels = [[actions(generator) for _ in places] for _ in range(moments)]
     grey = 128 + 40 * (2 * torch.rand(1, 3, 4, 6, generator=generator) - 1)
     back = functional.interpolate(grey, size=(HEIGHT, WIDTH), mode="bicubic")[0].permute(1, 2, 0)
-    pictures = back.expand(round(seconds * FPS), -1, -1, -1).clone()
+    pictures = back.expand(moments * EVERY, -1, -1, -1).clone()
     for number, place in enumerate(places):
         phases = turn([now[number] for now in labels], generator)
         colours = 255 * torch.rand(3, 3, generator=generator)  # of limbs, trunk and head
@@ -151,12 +152,12 @@ def actions(generator: torch.Generator) -> tuple[int, ...]:
 
 
 def turn(labels: list[tuple[int, ...]], generator: torch.Generator) -> Tensor:
-    """The phases `(3, T)` in turns of a figure that does something in each second: from anywhere, on and on."""
-    steps = torch.zeros(3, len(labels), round(FPS))
-    for second, now in enumerate(labels):
+    """The phases `(3, T)` in turns of a figure that does something at each moment: from anywhere, on and on."""
+    steps = torch.zeros(3, len(labels), EVERY)
+    for moment, now in enumerate(labels):
         for label in now:
             part, (low, high) = [*ACTIONS.values()][label]
-            steps[part, second] = low + (high - low) * torch.rand((), generator=generator)
+            steps[part, moment] = low + (high - low) * torch.rand((), generator=generator)
     ways = torch.randint(0, 2, (3, 1), generator=generator) * 2 - 1  # a swing seen backwards is as good
     return (torch.rand(3, 1, generator=generator) + ways * steps.flatten(1).cumsum(1)) % 1
 
