@@ -94,8 +94,9 @@ def boxes_of(
     moments = [(video, in_ms(time)) for video, time in zip(rows["video"][begins], rows["time"][begins].tolist())]
     frames = np.array([numbers.get(moment, len(numbers)) for moment in moments], np.int64)
     classes = rows["label"] - 1 if labels is None else np.array([known(labels, name) for name in rows["label"]])
-    if len(rows) and not 0 <= classes.min() <= classes.max() < count:
-        raise ValueError(f"class {1 + classes.max()} is none of the {count} of the set")
+    strays = classes[(classes < 0) | (classes >= count)]
+    if len(strays):
+        raise ValueError(f"a class is not in 1..{count}: {1 + strays[0]}")
     return LabelledBoxes(frames[new.cumsum() - 1], classes, rows["box"], rows["score"])
 
 

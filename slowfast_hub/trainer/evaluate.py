@@ -45,11 +45,15 @@ class Protocol:
             pictures = f"whole pictures in {clip.crop} px"
         elif self.views == "dense":
             pictures = f"whole pictures of short side {clip.short_side} px"
-        clock = "of the file" if clip.fps is None else f"at {clip.fps:g} fps"
-        frames = f"{clip.frames} x {clip.stride} frames {clock}"
-        if clip.sampling == "segments":
-            frames = f"{clip.frames} frames, one of each part of the video"
-        return f"{self.model}, views {self.views}, {pictures}, {frames}, {self.precision}"
+        return f"{self.model}, views {self.views}, {pictures}, {frames_of(clip)}, {self.precision}"
+
+
+def frames_of(clip: ClipSpec) -> str:
+    """Which frames a clip has, in words."""
+    if clip.sampling == "segments":
+        return f"{clip.frames} frames, one of each part of the video"
+    clock = "of the file" if clip.fps is None else f"at {clip.fps:g} fps"
+    return f"{clip.frames} x {clip.stride} frames {clock}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,353 @@
+"""How a network scores the people of key frames, on the road of `Detector`. What the scores are worth: frame_map.py.
+
+As in evaluate.py, other processes decode with `workers`, and launched as several processes, each takes a share of the
+videos and all of them return the whole evaluation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from slowfast_hub.models import VideoModel
+from slowfast_hub.people.boxes import in_pixels
+from slowfast_hub.predict.detector import BoxView, Detector, Moment, check_takes_boxes, moments
+from slowfast_hub.predict.speed import Precision, name_of
+from slowfast_hub.spec import ClipSpec, Limits, VideoError, VideoInfo, one_of, whole
+from slowfast_hub.trainer.detections import read_detections
+from slowfast_hub.trainer.evaluate import Failed, OnError, frames_of, matched
+from slowfast_hub.trainer.frame_map import LabelledBoxes, frame_map
+from slowfast_hub.trainer.keyframes import KeyFrame, Person
+from slowfast_hub.trainer.processes import apart, process_state
+from slowfast_hub.video.sampling import centred_indices
+
+BoxesFrom = Literal["truth", "found"]
+
+TOGETHER = 32  # key frames of a video that one process reads on one pass
+
+
+@dataclass(frozen=True, eq=False)
+class PeopleEvaluation:
+    """Detections beside the truth, both numbered by `frames`, in the units of these."""
+
+    frames: tuple[KeyFrame, ...]  # in the order of the set, without those that failed
+    truth: LabelledBoxes
+    detections: LabelledBoxes  # of the evaluated classes
+    classes: tuple[str, ...]
+    evaluated: tuple[int, ...]  # empty: all
+    protocol: str  # what has to be said with every figure
+    failed: tuple[Failed, ...] = ()
+
+
+@dataclass(frozen=True)
+class PeopleClass:
+    """One evaluated class."""
+
+    name: str
+    people: int  # that do it: boxes
+    average_precision: float | None  # in 0..1; None where nobody does it
+
+
+@dataclass(frozen=True, eq=False)
+class PeopleMetrics:
+    """The figures of a set, with what has to be said beside them."""
+
+    protocol: str
+    requested: int  # key frames
+    decoded: int  # those that the figures are of
+    people: int  # in them
+    classes: tuple[PeopleClass, ...]  # the evaluated ones
+    mean_ap: float | None  # frame mAP at an IoU of 0.5, over the classes that somebody does; None: there are none
+
+    @property
+    def line(self) -> str:
+        """The figure and the protocol in one line."""
+        known = sum(each.average_precision is not None for each in self.classes)
+        figure = "no mAP" if self.mean_ap is None else f"mAP {100 * self.mean_ap:.1f} %"
+        return (
+            f"{figure} at IoU 0.5 over {known} of {len(self.classes)} classes, "
+            f"{self.decoded} of {self.requested} key frames, {self.people} people, {self.protocol}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the network sees of a key frame, and its boxes."""
+
+    number: int
+    moment: Moment
+    boxes: Tensor  # (N, 4) px of the picture
+    info: VideoInfo
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What became of a key frame."""
+
+    number: int
+    result: Tensor | VideoError  # scores (N, num_classes)
+
+
+def evaluate_people(
+    model: VideoModel,
+    frames: Sequence[KeyFrame],
+    *,
+    classes: Sequence[str],
+    evaluated: Sequence[int] = (),
+    boxes: BoxesFrom = "truth",
+    found_score: float = 0.8,
+    scales: Sequence[int] | None = None,
+    flip: bool = False,
+    on_error: OnError = "raise",
+    workers: int = 0,
+    precision: Precision = "float32",
+    limits: Limits | None = None,
+    name: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> PeopleEvaluation:
+    """Scores of everybody in these key frames, by a copy of `model` on its device.
+
+    classes: the names of the labels; the network knows them as `evaluate` says. evaluated: which count; empty: all.
+    boxes: where people are looked for: "truth": where they are, which asks for the actions alone, or "found": in
+        `KeyFrame.found`, of a score of at least `found_score` (the paper: 0.8). A detection has the score of its class,
+        whatever that of its box (PySlowFast).
+    scales, flip: as in `Detector`.
+    on_error: of a key frame that cannot be read, or with a box outside of the picture: "raise", or "report" it in
+        `failed`; neither its truth nor its detections count then. One without boxes to look at is not opened.
+    workers, name, progress: as in `evaluate`, of key frames.
+    Errors: ValueError for what does not fit, VideoError, also where no key frame at all can be read.
+    """
+    from accelerate.utils import gather_object
+
+    one_of("boxes", boxes, ("truth", "found"))
+    one_of("on_error", on_error, ("raise", "report"))
+    whole("workers", workers, 0)
+    if not frames:
+        raise ValueError("there are no key frames to evaluate")
+    name = name or type(model).__name__
+    check_takes_boxes(name, model.arch)
+    outputs = matched(name, model, classes)[1][: len(classes)]
+    people = [looked_at(frame, boxes, found_score) for frame in frames]
+    state = process_state()
+    detector = Detector(
+        copy.deepcopy(model),  # which may be in training
+        scales=scales,
+        flip=flip,
+        device=next(model.parameters()).device,
+        precision=precision,
+        limits=limits,
+    )
+    shares = stretches(frames, people)[state.process_index :: state.num_processes]
+    stream = MomentStream(shares, detector.views, detector.model.arch.clip, detector.limits)
+    everything: list[Answer] = gather_object(answers(detector, stream, workers, on_error, progress))
+    everything.sort(key=lambda answer: answer.number)
+    results = [(answer.number, answer.result) for answer in everything]
+    errors = {number: error for number, error in results if isinstance(error, VideoError)}
+    if errors and (on_error == "raise" or len(errors) == len(frames)):
+        raise next(iter(errors.values()))
+    kept = [number for number in range(len(frames)) if number not in errors]
+    counted = sorted(evaluated) or range(len(classes))
+    probs = [scores for _, scores in results if isinstance(scores, Tensor)]
+    where = "the truth's boxes" if boxes == "truth" else f"found boxes of score {found_score:g} or more"
+    sizes = ", ".join(f"{side}" for side in dict.fromkeys(view.transform.spec.short_side for view in detector.views))
+    seen = f"short side {sizes} px{', plain and mirrored' if flip else ''}, {frames_of(model.arch.clip)}"
+    return PeopleEvaluation(
+        frames=tuple(frames[number] for number in kept),
+        truth=truth_of([frames[number] for number in kept]),
+        detections=detections_of([people[number] for number in kept], probs, outputs, counted),
+        classes=tuple(classes),
+        evaluated=tuple(evaluated),
+        protocol=f"{name}, {where}, {seen}, {name_of(next(detector.model.parameters()).dtype)}",
+        failed=tuple(Failed(frames[number].name, error.reason) for number, error in errors.items()),
+    )
+
+
+def evaluation_of_file(
+    path: str | Path, frames: Sequence[KeyFrame], *, classes: Sequence[str], evaluated: Sequence[int] = ()
+) -> PeopleEvaluation:
+    """The evaluation of a file of detections (detections.py), of these key frames. Errors: ValueError with the line."""
+    found, strays = read_detections(path, frames, classes)
+    missing = f", {strays} in none of the key frames left out" if strays else ""
+    protocol = f"{len(found)} detections of {Path(path).name}{missing}"
+    return PeopleEvaluation(tuple(frames), truth_of(frames), found, tuple(classes), tuple(evaluated), protocol)
+
+
+def measure_people(evaluation: PeopleEvaluation) -> PeopleMetrics:
+    """Frame mAP and the figure of each class. ValueError where not one key frame has scores."""
+    decoded, names = len(evaluation.frames), evaluation.classes
+    if not decoded:
+        raise ValueError(f"none of the {len(evaluation.failed)} key frames has scores: there is nothing to measure")
+    found = frame_map(evaluation.truth, evaluation.detections, num_classes=len(names), evaluated=evaluation.evaluated)
+    values = found.average_precision.tolist()
+    return PeopleMetrics(
+        protocol=evaluation.protocol,
+        requested=decoded + len(evaluation.failed),
+        decoded=decoded,
+        people=sum(len(frame.people) for frame in evaluation.frames),
+        classes=tuple(
+            PeopleClass(names[label], int(found.truths[label]), known(values[label]))
+            for label in sorted(evaluation.evaluated) or range(len(names))
+        ),
+        mean_ap=known(found.mean_ap),
+    )
+
+
+def known(value: float) -> float | None:
+    return None if isnan(value) else value
+
+
+def looked_at(frame: KeyFrame, boxes: BoxesFrom, least: float) -> tuple[Person, ...]:
+    """Whose boxes the network gets."""
+    if boxes == "truth":
+        return frame.people
+    if frame.found is None:
+        raise ValueError(
+            f"{frame.where or frame.name}: no boxes of a person detector; read the set with some, or use truth"
+        )
+    return tuple(person for person in frame.found if person.score is None or person.score >= least)
+
+
+def truth_of(frames: Sequence[KeyFrame]) -> LabelledBoxes:
+    """The labels of everybody, each with its box."""
+    rows = [
+        (number, label, person.box)
+        for number, frame in enumerate(frames)
+        for person in frame.people
+        for label in person.labels
+    ]
+    return LabelledBoxes(
+        np.array([number for number, _, _ in rows], np.int64),
+        np.array([label for _, label, _ in rows], np.int64),
+        np.array([box for _, _, box in rows], np.float64).reshape(-1, 4),
+        np.ones(len(rows)),
+    )
+
+
+def detections_of(
+    people: Sequence[Sequence[Person]], probs: Sequence[Tensor], outputs: Sequence[int], classes: Sequence[int]
+) -> LabelledBoxes:
+    """Every class of every box, with its score. probs: of those key frames that have boxes."""
+    if not probs:
+        return LabelledBoxes.joined([])
+    places = np.repeat(np.arange(len(people)), [len(each) for each in people])
+    scores = torch.cat(list(probs))[:, [outputs[label] for label in classes]]
+    corners = np.array([person.box for each in people for person in each], np.float64)
+    return LabelledBoxes(
+        places.repeat(len(classes)),
+        np.tile(np.array(classes, np.int64), len(places)),
+        corners.repeat(len(classes), axis=0),
+        scores.double().flatten().numpy(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A key frame to be scored."""
+
+    number: int
+    frame: KeyFrame
+    people: tuple[Person, ...]
+
+
+def stretches(frames: Sequence[KeyFrame], people: Sequence[tuple[Person, ...]]) -> list[list[Task]]:
+    """The key frames with people, in parts that are read on one pass: of one video, in the order of time."""
+    tasks = [Task(number, *each) for number, each in enumerate(zip(frames, people)) if each[1]]
+    parts = []
+    by_video = defaultdict[tuple[object, float | None], list[Task]](list)
+    for task in tasks:
+        frame = task.frame
+        by_video[str(frame.video) if frame.on_disk else id(frame.video), frame.fps].append(task)
+    for several in by_video.values():
+        several.sort(key=lambda task: task.frame.at_s)
+        parts += [several[begin : begin + TOGETHER] for begin in range(0, len(several), TOGETHER)]
+    return parts
+
+
+class MomentStream(IterableDataset[Seen | Answer]):
+    """What is seen of the tasks; one that cannot be had gives an `Answer`. Workers take whole parts, in turn."""
+
+    def __init__(
+        self, parts: Sequence[Sequence[Task]], views: Sequence[BoxView], spec: ClipSpec, limits: Limits
+    ) -> None:
+        self.parts, self.views, self.spec, self.limits = parts, views, spec, limits
+
+    def __iter__(self) -> Iterator[Seen | Answer]:
+        worker = get_worker_info()
+        for part in self.parts if worker is None else self.parts[worker.id :: worker.num_workers]:
+            left = {task.number: task for task in part}
+            while left:
+                try:
+                    for item in self.seen([*left.values()]):
+                        del left[item.number]
+                        yield item
+                except VideoError as error:
+                    number = next(iter(left))
+                    del left[number]  # the next ones may lie where the file is whole
+                    yield Answer(number, error)
+
+    def seen(self, tasks: Sequence[Task]) -> Iterator[Seen | Answer]:
+        """Those of one video, the impossible ones first."""
+        reader = tasks[0].frame.open(self.limits)
+        info, places = reader.info, list[tuple[Task, Tensor]]()
+        for task in tasks:
+            try:
+                centred_indices(info, self.spec, task.frame.at_s)
+                corners = torch.tensor([person.box for person in task.people])
+                places.append((task, in_pixels(corners, width=info.width, height=info.height, unit=task.frame.unit)))
+            except ValueError as error:  # a moment or a box outside of the video
+                yield Answer(task.number, VideoError(info.source, str(error).removeprefix(f"{info.source}: ")))
+        times_s = [task.frame.at_s for task, _ in places]
+        for (task, boxes), moment in zip(places, moments(reader, self.views, self.spec, times_s, pictures=False)):
+            yield Seen(task.number, moment, boxes, info)
+
+
+def answers(
+    detector: Detector,
+    stream: MomentStream,
+    workers: int,
+    on_error: OnError,
+    progress: Callable[[int, int], None] | None,
+) -> list[Answer]:
+    """The scores of the tasks of a stream; with on_error="raise" no more after a failure."""
+    total, done = sum(map(len, stream.parts)), list[Answer]()
+    waiting = defaultdict[tuple[int, int], list[Seen]](list)  # for others of their size
+
+    def finish(several: Iterable[Answer]) -> None:
+        done.extend(several)
+        if progress is not None:
+            progress(len(done), total)
+
+    def scored(several: list[Seen]) -> Iterator[Answer]:
+        values = detector.run(
+            [seen.moment for seen in several], [seen.boxes for seen in several], several[0].info, detector.probs
+        )
+        yield from (Answer(seen.number, probs) for seen, probs in zip(several, values))
+        several.clear()
+
+    loader: Iterable[Seen | Answer] = DataLoader(
+        stream, batch_size=None, num_workers=min(workers, len(stream.parts)), worker_init_fn=apart
+    )
+    for item in loader:
+        if isinstance(item, Answer):
+            finish([item])
+            if on_error == "raise":
+                return done
+        else:
+            several = waiting[item.info.height, item.info.width]
+            several.append(item)
+            if len(several) == detector.batch_size:
+                finish(scored(several))
+    for several in waiting.values():
+        if several:
+            finish(scored(several))
+    return done

@@ -1,0 +1,95 @@
+"""Detections come back from their file as they were, in AVA's form and with names; what is no such file is named."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slowfast_hub.trainer import detections
+from slowfast_hub.trainer.detections import read_detections, write_detections
+from slowfast_hub.trainer.frame_map import LabelledBoxes
+from slowfast_hub.trainer.keyframes import KeyFrame
+
+CLASSES = ("stand", 'watch (e.g., "TV")', "sit")
+FRAMES = [
+    KeyFrame("/x/-5KQ66BBWC4.mkv", 2.0, (), title="-5KQ66BBWC4", time="0902"),
+    KeyFrame("/x/-5KQ66BBWC4.mkv", 3.0, (), title="-5KQ66BBWC4", time="0903"),
+    KeyFrame("folder, one/b.mp4", 12.25, ()),
+]
+FOUND = LabelledBoxes(
+    np.array([0, 0, 2, 0]),
+    np.array([0, 1, 2, 2]),
+    np.array([[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1], [0.25, 0.5, 0.75, 1]]),
+    np.array([0.5, 0.123456789, 1e-8, 1]),
+)
+AVA = """-5KQ66BBWC4,0902,0.1,0.2,0.3,0.4,1,0.5
+-5KQ66BBWC4,0902,0.1,0.2,0.3,0.4,2,0.123456789
+"folder, one/b.mp4",12.25,0,0,1,1,3,1e-08
+-5KQ66BBWC4,0902,0.25,0.5,0.75,1,3,1
+"""
+
+
+def test_ava_form_has_numbers_from_1_and_its_own_seconds(tmp_path):
+    write_detections(tmp_path / "d.csv", FOUND, FRAMES)
+    assert (tmp_path / "d.csv").read_text() == AVA
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES])
+@pytest.mark.parametrize("lines", [1, 2, 100])
+def test_a_file_gives_back_what_was_written(tmp_path, monkeypatch, classes, lines):
+    monkeypatch.setattr(detections, "LINES", lines)
+    write_detections(tmp_path / "d.csv", FOUND, FRAMES, classes)
+    found, strays = read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
+    assert strays == 0
+    for name in ("frames", "classes", "boxes", "scores"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(FOUND, name))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.floats(0, 1, width=32)), max_size=9))
+def test_scores_of_float32_come_back(tmp_path_factory, rows):
+    file = tmp_path_factory.mktemp("d") / "d.csv"
+    found = LabelledBoxes(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.int64),
+        np.tile([[0.0, 0.0, 1.0, 1.0]], (len(rows), 1)),
+        np.array([row[2] for row in rows]),
+    )
+    write_detections(file, found, FRAMES, CLASSES)
+    back, _ = read_detections(file, FRAMES, CLASSES)
+    np.testing.assert_array_equal(back.scores.astype(np.float32), found.scores.astype(np.float32))
+    np.testing.assert_array_equal(back.frames, found.frames)
+
+
+def test_moments_that_the_set_does_not_have_are_counted(tmp_path):
+    (tmp_path / "d.csv").write_text(AVA + "other,0902,0,0,1,1,1,0.5\n-5KQ66BBWC4,904,0,0,1,1,1,0.5\n")
+    found, strays = read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
+    assert (len(found), strays) == (4, 2)
+
+
+HEADER = "video,time,x1,y1,x2,y2,label,score\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v,1,0,0,1,1,1\n", r"d.csv, of lines 1 to 1: .*columns"),
+        ("v,1,0,0,1,1,stand,0.5\n", r"of lines 1 to 1: .*'stand'.*or its name where this is the first line"),
+        (HEADER + "v,1,0,0,1,1,lie,0.5\n", r"of lines 2 to 2: class 'lie' is none of the set: stand"),
+        ("v,1,0,0,1,1,0,0.5\n", "a class is not in 1..3: 0"),
+        ("v,1,0,0,1,1,4,0.5\n", "a class is not in 1..3: 4"),
+        ("v,1,0.5,0,0.2,1,1,0.5\n", "box 0 is reversed"),
+        ("v,1,0,0,nan,1,1,0.5\n", "box 0 has a box or a score that is not finite"),
+        ("v,inf,0,0,1,1,1,0.5\n", "a time is not finite"),
+        ("\x80\x05\x95", "of lines 1 to 1"),
+    ],
+)
+def test_what_is_no_file_of_detections_is_named(tmp_path, text, message):
+    (tmp_path / "d.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=message):
+        read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
+
+
+def test_an_empty_file_has_no_detections(tmp_path):
+    (tmp_path / "d.csv").write_text("")
+    assert len(read_detections(tmp_path / "d.csv", FRAMES, CLASSES)[0]) == 0
