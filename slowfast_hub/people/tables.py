@@ -106,7 +106,7 @@ def are_boxes(file: str | Path) -> bool:
     if is_via_csv(head):
         return True
     try:
-        _, first = next(split(head.decode("utf-8", "replace").splitlines()))
+        _, first = next(split(head.decode("utf-8", "replace").splitlines()), (1, []))
     except csv.Error:
         return False
     return set(columns_of(first)[1]) >= set(SIDES) or is_ava(first)
@@ -143,7 +143,7 @@ def split(lines: Iterable[str]) -> Iterator[Row]:
 
 def from_rows(file: Path, rows: Iterator[Row], seconds_of: SecondsOf | None) -> BoxTable:
     """The columns of a table."""
-    line, first = next(rows)
+    line, first = next(rows, (1, []))
     names, at = columns_of(first)
     named = set(at) >= set(SIDES) and bool({"time", "frame"} & set(at))
     if not named:

@@ -318,6 +318,11 @@ def encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def no_bytes() -> bytes:
+    """How Python 3 writes no bytes, of an empty array, into a protocol-2 pickle."""
+    return b""
+
+
 TYPES = {
     "f2": torch.float16,
     "f4": torch.float32,
@@ -348,6 +353,7 @@ ADMITTED: dict[str, Any] = {
     "numpy.ndarray": PlainArray,
     "numpy.dtype": PlainType,
     "_codecs.encode": Fixed(encode),
+    "__builtin__.bytes": Fixed(no_bytes),
     **{f"{module}.multiarray._reconstruct": Fixed(new_array) for module in NUMPY},
     **{f"{module}.multiarray.scalar": Fixed(scalar) for module in NUMPY},
     **{f"{module}.numeric._frombuffer": Fixed(from_buffer) for module in NUMPY},
