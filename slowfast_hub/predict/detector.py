@@ -179,7 +179,7 @@ class Detector:
         for several in grouped(seen, self.batch_size):
             found = [people.at(moment.at_s, moment.picture) for moment in several]
             values = self.run(several, [one.boxes for one in found], reader.info, answer or self.probs)
-            yield from (Scored(moment.at_s, *rest) for moment, *rest in zip(several, found, values))
+            yield from (Scored(moment.at_s, one, rows) for moment, one, rows in zip(several, found, values))
 
     @torch.inference_mode()
     def run(

@@ -55,8 +55,8 @@ class FusedConvNorm(nn.Module):
         exact = target.cpu and target.dtype == torch.float32
         saves = exact and weight.shape[2] == KERNEL and min(weight.shape[:2]) >= LEAST_CHANNELS
         self.conv: FusedConv | WinogradConv
-        if saves and relu and bias is not None and {*conv.stride, *conv.dilation} == {1}:
-            self.conv = WinogradConv(weight, bias, target)
+        if saves and relu and bias is not None and {*conv.stride} == {1}:
+            self.conv = WinogradConv(weight, bias, target, dilation=conv.dilation[axes])
         else:
             geometry = {"stride": conv.stride[axes], "padding": conv.padding[axes], "dilation": conv.dilation[axes]}
             self.conv = FusedConv(weight, bias, **geometry, relu=relu, target=target)  # type: ignore[arg-type]

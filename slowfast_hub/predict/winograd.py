@@ -8,6 +8,7 @@ matrices that mix whole rows, a matrix product each. Their cost grows with the c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import torch
@@ -52,30 +53,50 @@ def matrices() -> tuple[Tensor, Tensor, Tensor]:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # kept for all, whatever the mode is now
-def maps(length: int) -> tuple[Tensor, Tensor]:
-    """Of an axis padded by one on both sides, in n tiles: `to_terms (6 n, length)` and `to_outputs (length, 6 n)`."""
+def maps(length: int, dilation: int) -> tuple[Tensor, Tensor]:
+    """Of an axis padded to keep its size, in n tiles: `to_terms (6 n, length)` and `to_outputs (length, 6 n)`.
+
+    With a dilation every d-th place is an axis for itself.
+    """
+    zeros = partial(torch.zeros, dtype=torch.float32, device="cpu")  # kept for all, whatever the defaults are now
+    parts = [tiled(len(range(first, length, dilation))) for first in range(min(dilation, length))]
+    tiles = sum(to_terms.shape[1] for to_terms, _ in parts)
+    all_terms, all_outputs, tile = zeros(TERMS, tiles, length), zeros(length, TERMS, tiles), 0
+    for first, (to_terms, to_outputs) in enumerate(parts):
+        there = slice(tile, tile + to_terms.shape[1])
+        all_terms[:, there, first::dilation], all_outputs[first::dilation, :, there] = to_terms, to_outputs
+        tile = there.stop
+    return all_terms.flatten(0, 1), all_outputs.flatten(1)
+
+
+def tiled(length: int) -> tuple[Tensor, Tensor]:
+    """Of an axis padded by one on both sides, in n tiles: `(6, n, length)` and `(length, 6, n)`."""
     outputs, _, inputs = matrices()
     tiles = math.ceil(length / OUTPUTS)
-    zeros = partial(torch.zeros, dtype=torch.float32, device="cpu")  # kept for all, whatever the defaults are now
+    zeros = partial(torch.zeros, dtype=torch.float32, device="cpu")
     to_terms, to_outputs = zeros(TERMS, tiles, TERMS + tiles * OUTPUTS), zeros(tiles, OUTPUTS, TERMS, tiles)
     for tile in range(tiles):
         begin = tile * OUTPUTS  # of the padded axis
         to_terms[:, tile, begin : begin + TERMS] = inputs
         to_outputs[tile, :, :, tile] = outputs
-    return to_terms[:, :, 1 : 1 + length].flatten(0, 1), to_outputs.flatten(2).flatten(0, 1)[:length]
+    return to_terms[:, :, 1 : 1 + length], to_outputs.flatten(0, 1)[:length]
 
 
 class WinogradConv(nn.Module):
-    """Kernel `(3, k)` on images `(N, C, L, P)`, channels last, padded to keep the size; bias and ReLU after it."""
+    """Kernel `(3, k)` on images `(N, C, L, P)`, channels last, padded to keep the size; bias and ReLU after it.
 
-    def __init__(self, weight: Tensor, bias: Tensor, target: Target) -> None:
+    Dilated in a detector's res5 (paper, section 5).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, target: Target, *, dilation: Sequence[int] = (1, 1)) -> None:
         """weight: `(O, C, 3, k)`, k odd."""
         super().__init__()
+        self.dilation = dilation[0]
         weights = torch.einsum("gk,oikp->goip", matrices()[1].to(weight.device), weight.double()).unsqueeze(3)
 
         def conv(kernel: Tensor, bias: Tensor | None, *, relu: bool) -> FusedConv:
-            padding = [size // 2 for size in kernel.shape[2:]]
-            return FusedConv(kernel, bias, stride=(1, 1), padding=padding, dilation=(1, 1), relu=relu, target=target)
+            padding = [size // 2 * step for size, step in zip(kernel.shape[2:], dilation)]
+            return FusedConv(kernel, bias, stride=(1, 1), padding=padding, dilation=dilation, relu=relu, target=target)
 
         self.terms = nn.ModuleList(
             conv(kernel.to(weight.dtype), bias if term == ONE else None, relu=False)
@@ -85,13 +106,13 @@ class WinogradConv(nn.Module):
         self._maps: tuple[int, Tensor, Tensor] | None = None  # of the last length, at hand for torch.compile
 
     def forward(self, images: Tensor) -> Tensor:
-        if TERMS * math.ceil(images.shape[2] / OUTPUTS) >= KERNEL * images.shape[2]:
-            return self.direct(images)
         rows = images.permute(0, 2, 3, 1)  # (N, L, P, C)
         kept = self._maps  # read and written at once: threads may share a network
         if kept is None or kept[0] != rows.shape[1]:
-            kept = self._maps = rows.shape[1], *maps(rows.shape[1])
-        _, to_terms, to_outputs = kept
+            kept = self._maps = rows.shape[1], *maps(rows.shape[1], self.dilation)
+        length, to_terms, to_outputs = kept
+        if len(to_terms) >= KERNEL * length:
+            return self.direct(images)
         values = to_terms @ rows.flatten(2)
         values = values.unflatten(1, (TERMS, len(to_terms) // TERMS)).unflatten(3, rows.shape[2:])
         products = [conv(values[:, term].permute(0, 3, 1, 2)) for term, conv in enumerate(self.terms)]

@@ -130,7 +130,7 @@ HALVED = {"res3.1.b", "res4.0.a", "res4.1.a", "res4.1.b", "res5.0.a", "res5.1.a"
     ("row", "changes", "layers"),
     [
         (SLOWFAST, {}, HALVED),
-        ("slow_det_r50_8x8", {}, HALVED - {"res5.1.b"}),  # which is dilated
+        ("slow_det_r50_8x8", {}, HALVED | {"res5.0.b"}),  # dilated, without a stride
         ("slow_det_r50_8x8", {"roi": RoISpec(dilation=1)}, HALVED | {"res5.0.b"}),
         ("c2d_r50_8x8", {}, {"res3.1.b", "res4.1.b", "res5.1.b"}),
     ],

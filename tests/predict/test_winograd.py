@@ -50,7 +50,7 @@ def test_they_are_exact_for_all_whole_numbers(d: list[int], g: list[int]):
 
 @pytest.mark.parametrize("length", range(1, 21))
 def test_the_maps_of_an_axis_are_the_correlation_padded_by_one(length: int):
-    to_terms, to_outputs = maps(length)
+    to_terms, to_outputs = maps(length, 1)
     tiles = -(-length // 4)
     assert (to_terms.shape, to_outputs.shape) == ((6 * tiles, length), (length, 6 * tiles))
     d, g = torch.arange(1.0, length + 1) ** 2, torch.tensor([1.0, -2, 4])
@@ -88,7 +88,7 @@ def test_256_channels_lose_little_of_the_largest_value_in_float32(width: int):
 def test_the_maps_do_not_depend_on_the_default_type():
     torch.set_default_dtype(torch.float64)
     try:
-        assert {one.dtype for one in maps(23)} == {torch.float32}
+        assert {one.dtype for one in maps(23, 1)} == {torch.float32}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -96,3 +96,23 @@ def test_the_maps_do_not_depend_on_the_default_type():
 def test_no_images_have_no_outputs():
     conv = WinogradConv(torch.ones(8, 8, 3, 1), torch.zeros(8), Target(torch.device("cpu")))
     assert conv(torch.zeros(0, 8, 5, 4).contiguous(memory_format=torch.channels_last)).shape == (0, 8, 5, 4)
+
+
+@pytest.mark.parametrize("length", range(1, 21))
+@pytest.mark.parametrize("dilation", [2, 3])
+def test_the_maps_of_a_dilated_axis_see_every_second_or_third_place(length: int, dilation: int):
+    to_terms, to_outputs = maps(length, dilation)
+    d, g = torch.arange(1.0, length + 1) ** 2, torch.tensor([1.0, -2, 4])
+    weights = (matrices()[1].float() @ g).repeat_interleave(len(to_terms) // 6)
+    padded = [*[0.0] * dilation, *d.tolist(), *[0.0] * dilation]
+    expected = [padded[i] - 2 * padded[i + dilation] + 4 * padded[i + 2 * dilation] for i in range(length)]
+    assert (to_outputs @ (weights * (to_terms @ d))).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 29), (3, 5)])
+def test_a_dilated_layer_gives_what_the_convolution_gives(size: tuple[int, int]):
+    torch.manual_seed(0)
+    weight, bias, images = torch.randn(6, 5, 3, 3), torch.randn(6), torch.randn(2, 5, *size)
+    exact = torch.conv2d(images, weight, bias, padding=2, dilation=2).relu()
+    made = WinogradConv(weight, bias, CPU, dilation=(2, 2))(images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(made, exact, rtol=0, atol=1e-4)
