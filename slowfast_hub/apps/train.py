@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slowfast_hub.apps.console import asked, complain, err, out
 from slowfast_hub.apps.sets import (
+    Actions,
+    BoxUnit,
     DataSource,
+    Excluded,
     FolderFps,
+    FoundBoxes,
     GroupFrom,
     ManyLabels,
+    OffsetS,
     SplitSeed,
+    Task,
     ValShare,
     ValSource,
     VideoFolder,
     check_extra,
+    is_detection,
+    read_people_set,
     read_set,
     show_set,
 )
+
+if TYPE_CHECKING:
+    from slowfast_hub.trainer.keyframes import LabelledSet
 
 MAIN = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks
 
@@ -51,13 +62,21 @@ def train(
     many_labels: ManyLabels = None,
     videos: VideoFolder = None,
     fps: FolderFps = None,
+    task: Task = None,
+    found_boxes: FoundBoxes = None,
+    excluded: Excluded = None,
+    actions: Actions = None,
+    offset_s: OffsetS = None,
+    unit: BoxUnit = None,
 ) -> None:
     """Train on your videos.  Example: slowfast-hub train --data clips/ --model slowfast_r50_8x8.fair_k400
 
+    A table of boxes trains a detector: --data people.csv --model slowfast_det_r50_8x8 init=slowfast_r50_8x8.fair_k400
     Started again it goes on from the last checkpoint. On N devices: torchrun --nproc-per-node N -m slowfast_hub train
     ...
     """
     check_extra()
+    from slowfast_hub.trainer.keyframes import LabelledPeople
     from slowfast_hub.trainer.memory import with_fitting_micro_batch
     from slowfast_hub.trainer.recipe import read_recipe
     from slowfast_hub.trainer.train import train as train_network
@@ -67,7 +86,24 @@ def train(
             plan = read_recipe(recipe, [*([] if model is None else [f"model={model}"]), *(overrides or [])])
         except TypeError as error:  # of a field that there is not, or a value of another kind
             raise ValueError(*error.args) from error
-        found = read_set(data, val, videos, group_from, val_share, split_seed, many_labels, fps)
+        found: LabelledSet
+        if is_detection(task, data):
+            found = read_people_set(
+                data,
+                val=val,
+                videos=videos,
+                found=found_boxes,
+                excluded=excluded,
+                actions=actions,
+                offset_s=offset_s,
+                unit=unit,
+                group_from=group_from,
+                val_share=val_share,
+                split_seed=split_seed,
+                fps=fps,
+            )
+        else:
+            found = read_set(data, val, videos, group_from, val_share, split_seed, many_labels, fps)
         if auto_batch:
             plan = with_fitting_micro_batch(plan, found)
     if MAIN:
@@ -85,7 +121,8 @@ def train(
         complain(error)
         raise typer.Exit(1) from error
     if MAIN:
-        next_step = f"{run}: slowfast-hub classify VIDEO --model local-dir:{run}"
+        use = "detect" if isinstance(found, LabelledPeople) else "classify"
+        next_step = f"{run}: slowfast-hub {use} VIDEO --model local-dir:{run}"
         out.print(next_step, highlight=False, markup=False, soft_wrap=True)
 
 

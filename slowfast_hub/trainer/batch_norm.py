@@ -67,9 +67,20 @@ def still(model: nn.Module) -> None:
             module.eval()
 
 
+class Backbone(nn.Module):
+    """A network without its head: that of a detector wants boxes, and no head has batch norm."""
+
+    def __init__(self, network: VideoModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        return self.network.forward_features(clips)
+
+
 @torch.no_grad()
 def measure_anew(
-    model: nn.Module, batches: Iterable[Batch], device: torch.device, average: Callable[[Tensor], Tensor]
+    model: VideoModel, batches: Iterable[Batch], device: torch.device, average: Callable[[Tensor], Tensor]
 ) -> None:
     """Running statistics as the plain mean over `batches` under the weights as they are now (PySlowFast, precise BN).
 
@@ -77,7 +88,7 @@ def measure_anew(
     """
     from torch.optim.swa_utils import update_bn
 
-    update_bn((batch.clips for batch in batches if len(batch.clips)), model, device=device)
+    update_bn((batch.clips for batch in batches if len(batch.clips)), Backbone(model), device=device)
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
             module.running_mean.copy_(average(module.running_mean))

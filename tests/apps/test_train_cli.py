@@ -12,7 +12,10 @@ from made_training import NAME, register_tiny
 from made_videos import write_video
 from typer.testing import CliRunner
 
+from slowfast_hub import from_pretrained
 from slowfast_hub.apps.cli import app
+from slowfast_hub.spec import RoISpec
+from slowfast_hub.trainer.figures import figures, write_figures
 from slowfast_hub.trainer.journal import read_lines
 from slowfast_hub.zoo.registry import ARCHS
 
@@ -57,6 +60,35 @@ def test_a_folder_of_clips_becomes_a_model_that_classifies(clips, tmp_path):
     )
     assert tested.exit_code == 0, tested.output
     assert json.loads(tested.stdout)[-1]["decoded"] == 10
+
+
+def test_a_table_of_boxes_becomes_a_detector_and_its_run_trains_the_same_again(tmp_path):
+    people, run, again = (
+        write_figures(figures(train=4, moments=2), tmp_path / "set"),
+        tmp_path / "run",
+        tmp_path / "again",
+    )
+    detector = ["changes.roi={grid=2}", "changes.beta_inv=4"]
+    done = command("--data", people, "--model", NAME, "--out", run, *FAST, *detector)
+    assert done.exit_code == 0, done.output
+    assert f"slowfast-hub detect VIDEO --model local-dir:{run}" in done.stdout.replace("\n", "")
+    records = read_lines(run / "log.jsonl")
+    (test,) = [record for record in records if record["kind"] == "test"]
+    assert (test["requested"], test["decoded"]) == (2, 2)
+    assert from_pretrained(run).arch.roi == RoISpec(grid=2)
+    done = command("--data", run / "people.csv", "--recipe", run / "recipe.toml", "--out", again)
+    assert done.exit_code == 0, done.output
+    assert [r["loss"] for r in read_lines(again / "log.jsonl") if r["kind"] == "step"] == [
+        r["loss"] for r in records if r["kind"] == "step"
+    ]
+
+
+def test_a_network_without_boxes_is_refused_for_a_table_of_boxes(tmp_path):
+    people = write_figures(figures(train=2, moments=1), tmp_path / "set")
+    done = command("--data", people, "--val-share", 0, "--model", NAME, "--out", tmp_path / "run", *FAST)
+    assert done.exit_code == 1
+    assert "classifies whole clips, and this is a set of people in boxes" in done.stderr.replace("\n", " ")
+    assert command("--data", people, "--task", "boxes").exit_code == 2
 
 
 def test_the_same_command_goes_on_and_a_finished_run_stays(clips, tmp_path):

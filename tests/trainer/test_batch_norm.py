@@ -53,9 +53,16 @@ def test_still_layers_normalise_by_what_they_have():
     assert norm.running_mean.item() == 0
 
 
+class Norm(nn.Sequential):
+    """A network whose maps are normalised clips."""
+
+    def forward_features(self, clips: torch.Tensor) -> torch.Tensor:
+        return self(clips)
+
+
 def test_statistics_measured_anew_are_the_plain_mean_over_batches():
     """Batches of 1, 2 and 3 everywhere: a mean of 2, whatever the momentum; one without clips counts for nothing."""
-    norm = nn.Sequential(nn.BatchNorm3d(1))
+    norm = Norm(nn.BatchNorm3d(1))
     batches = [Batch(torch.full((2, 1, 1, 2, 2), float(level)), torch.zeros(2), []) for level in (1, 2, 3)]
     batches.append(Batch(torch.empty(0), torch.empty(0), []))
     norm.train()

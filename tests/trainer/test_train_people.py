@@ -136,6 +136,12 @@ def test_balance_counts_people():
     assert sample_weights(task.samples, counts).tolist() == pytest.approx([1 / 7, 1 / 2])
 
 
+def test_statistics_are_measured_anew_without_boxes():
+    once, anew = (train(detecting(epochs=0.5, warmup_epochs=0, precise_norm=n), people()) for n in (0, 2))
+    key = "slow.stem.conv1.norm.running_mean"
+    assert not torch.equal(once.state_dict()[key], anew.state_dict()[key])
+
+
 def test_half_precision_is_compared_on_whole_pictures():
     log = []
     train(detecting(epochs=0.5, warmup_epochs=0, precision="bfloat16"), people(), log=log.append)
