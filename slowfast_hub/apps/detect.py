@@ -62,6 +62,7 @@ def detect(
     """Who does what in a video.  Example: slowfast-hub detect film.mp4 --model NAME --out film.json --draw drawn.mp4"""
     from slowfast_hub.people.finder import DEFAULT_FINDER, PersonDetector
     from slowfast_hub.predict.detector import EVERY_S, Detector
+    from slowfast_hub.predict.network import here
 
     with asked():
         if at is not None and every is not None:
@@ -75,7 +76,7 @@ def detect(
         limits = limits_of(limit, LONG)
         detector = Detector(
             model,
-            people=boxes or PersonDetector(people or DEFAULT_FINDER, score=person_score, device=device),
+            people=boxes or PersonDetector(people or DEFAULT_FINDER, score=person_score, device=here(device)),
             scales=None if scales is None else numbers(scales),
             flip=flip,
             device=device,

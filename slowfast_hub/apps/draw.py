@@ -213,7 +213,16 @@ def write_annotated(
     )
     with whole_file(out) as partial:
         shown_s = times_s - min(0.0, float(times_s[0]))  # MP4 shows nothing before 0
-        write_mp4(partial, pictures, shown_s.numpy(), info=info, size=(height, width), gop=ONE_SEEK, crf=23)
+        write_mp4(
+            partial,
+            pictures,
+            shown_s.numpy(),
+            info=info,
+            size=(height, width),
+            gop=ONE_SEEK,
+            crf=23,
+            preset="veryfast",
+        )
 
 
 def times_of(reader: VideoReader) -> Tensor:

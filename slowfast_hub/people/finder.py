@@ -24,8 +24,8 @@ class PersonDetector:
         a list of pictures (3, H, W) float 0..1 to a list of {"boxes", "labels", "scores"}, where people have label 1.
     score: the least of a person: 0.8 in the paper (section 5).
     device: None takes CUDA where there is one.
-    Errors: ValueError for a name that torchvision does not have; ConnectionError for weights that cannot be fetched,
-    with what to do; RuntimeError for a device not there.
+    Errors: ValueError for a name that torchvision does not have, and for a file of its cache that holds no weights;
+    ConnectionError for weights that cannot be fetched, with what to do.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from slowfast_hub.people.sources import BoxSource
 from slowfast_hub.people.tables import check_file
 from slowfast_hub.predict.detector import Detector, Identities, Progress, moments_of
 from slowfast_hub.predict.features import Features, network_record
+from slowfast_hub.predict.network import here
 from slowfast_hub.predict.speed import Precision
 from slowfast_hub.spec import Limits
 from slowfast_hub.video.reader import Video
@@ -71,7 +72,7 @@ class PeopleFeatureExtractor:
         compile: bool = False,
         limits: Limits | None = None,
     ) -> None:
-        people = PersonDetector(device=device) if people is None else people
+        people = PersonDetector(device=here(device)) if people is None else people
         self.detector = Detector(
             name,
             people=people,

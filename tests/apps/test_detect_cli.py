@@ -207,6 +207,13 @@ def test_a_network_for_whole_clips_and_a_finder_nobody_has_are_refused(network, 
     assert "torchvision has no detector 'yolo'" in result.stderr
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_one_line_for_the_finder_too(network, video, known):
+    result = run(video, "--model", network, "--device", "cuda")
+    assert result.exit_code == 2
+    assert "finds no CUDA device" in result.stderr
+
+
 def test_weights_of_a_finder_that_cannot_be_had_are_a_failure(network, video, monkeypatch):
     def refuse(name):
         raise ConnectionError("the weights cannot be fetched")
