@@ -10,30 +10,40 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, overload
 
 import typer
 from rich.progress import Progress, TaskID
 
 from slowfast_hub.apps.console import COLUMNS, Json, asked, complain, err, print_json, usage
+from slowfast_hub.apps.evaluate_people import BoxesFrom, Flip, FoundScore, Scales, evaluate_people
 from slowfast_hub.apps.options import Device, Limit, Precision, limits_of
 from slowfast_hub.apps.sets import (
+    Actions,
+    BoxUnit,
+    Excluded,
     FolderFps,
+    FoundBoxes,
     GroupFrom,
     ManyLabels,
+    OffsetS,
     SplitSeed,
+    Task,
     ValShare,
     ValSource,
     VideoFolder,
     check_extra,
+    is_detection,
+    read_people_set,
     read_set,
     show_set,
 )
-from slowfast_hub.spec import Limits, VideoError, one_of
+from slowfast_hub.spec import LONG, Limits, VideoError, one_of
 
 if TYPE_CHECKING:
     from slowfast_hub.models import VideoModel
     from slowfast_hub.trainer.evaluate import Evaluation
+    from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, LabelledSet
     from slowfast_hub.trainer.metrics import Metrics
     from slowfast_hub.trainer.samples import LabelledVideos, Sample
 
@@ -44,7 +54,8 @@ def evaluate(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL", help="row.tag, local-dir:RUN or hf-hub:NAME; of several the scores are averaged."
+            metavar="MODEL",
+            help="row.tag, local-dir:RUN or hf-hub:NAME; of several the scores are averaged, or detectors compared.",
         ),
     ] = None,
     data: Annotated[
@@ -58,11 +69,24 @@ def evaluate(
     split_seed: SplitSeed = 0,
     many_labels: ManyLabels = None,
     fps: FolderFps = None,
+    task: Task = None,
+    found_boxes: FoundBoxes = None,
+    excluded: Excluded = None,
+    actions: Actions = None,
+    offset_s: OffsetS = None,
+    unit: BoxUnit = None,
     predictions: Annotated[
         list[Path] | None,
-        typer.Option(help="A predictions.jsonl to measure in the place of a network; again for an ensemble."),
+        typer.Option(
+            help="A predictions.jsonl to measure in the place of a network; again for an ensemble. Of people a "
+            "detections.csv, with --data."
+        ),
     ] = None,
     views: Annotated[str, typer.Option(help="centre, paper (10x3), dense, or CLIPSxCROPS such as 5x1.")] = "centre",
+    boxes: BoxesFrom = None,
+    found_score: FoundScore = 0.8,
+    scales: Scales = None,
+    flip: Flip = False,
     folder: Annotated[
         Path | None, typer.Option("--out", help="The folder for the report; one below it for each of several networks.")
     ] = None,
@@ -75,7 +99,10 @@ def evaluate(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """How right networks are.  Example: slowfast-hub eval local-dir:RUN --data VIDEOS --views 5x1 --out REPORT"""
+    """How right networks are.  Example: slowfast-hub eval local-dir:RUN --data VIDEOS --views 5x1 --out REPORT
+
+    On a table of boxes detectors: slowfast-hub eval local-dir:RUN --data people.csv --out REPORT
+    """
     check_extra()
     from slowfast_hub.predict.network import open_network
     from slowfast_hub.predict.predictor import check_answers_rgb
@@ -91,7 +118,49 @@ def evaluate(
     networks: list[tuple[str, VideoModel]] = []
     runs: list[Evaluation] = []
     with asked():
-        check(models, data, predictions, part, on_error, folder)
+        of_people = data is not None and is_detection(task, data)
+        check(models, data, predictions, part, on_error, folder, of_people=of_people)
+    if data is not None and of_people:
+        with asked():
+            people = read_people_set(
+                data,
+                val=val,
+                videos=videos,
+                found=found_boxes,
+                excluded=excluded,
+                actions=actions,
+                offset_s=offset_s,
+                unit=unit,
+                group_from=group_from,
+                val_share=val_share,
+                split_seed=split_seed,
+                fps=fps,
+            )
+            frames = part_of(people, part)
+            limits = limits_of(limit, LONG)
+        if first:
+            show_set(people)
+            for name in models or ():
+                warn_of_training_videos(name, frames, "people.csv", "key frames")
+        raise evaluate_people(
+            models or (),
+            predictions or (),
+            people,
+            frames,
+            boxes=boxes,
+            found_score=found_score,
+            scales=scales,
+            flip=flip,
+            folder=folder,
+            on_error=on_error,
+            workers=workers,
+            device=device,
+            precision=precision,
+            limits=limits,
+            as_json=as_json,
+            first=first,
+        )
+    with asked():
         limits = limits_of(limit, Limits())
         runs = [read_predictions(file) for file in predictions or ()]
         if data is not None:
@@ -152,22 +221,32 @@ def check(
     part: str,
     on_error: str,
     folder: Path | None,
+    *,
+    of_people: bool,
 ) -> None:
     """A ValueError for what is asked wrongly."""
     one_of("--on-error", on_error, ("raise", "report"))
     one_of("--part", part, PARTS)
-    if bool(models) == bool(predictions) or bool(models) != bool(data):
+    if of_people and bool(models) == bool(predictions):
+        raise ValueError("give detectors or --predictions, and --data, the people that they are measured on")
+    if not of_people and (bool(models) == bool(predictions) or bool(models) != bool(data)):
         raise ValueError("give networks and --data, or --predictions alone")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; the report needs a folder")
 
 
-def part_of(found: LabelledVideos, part: str) -> Sequence[Sample]:
+@overload
+def part_of(found: LabelledVideos, part: str) -> Sequence[Sample]: ...
+@overload
+def part_of(found: LabelledPeople, part: str) -> Sequence[KeyFrame]: ...
+def part_of(found: LabelledSet, part: str) -> Sequence[Sample] | Sequence[KeyFrame]:
     """The samples of one part, or of all; ValueError where there are none."""
-    samples: Sequence[Sample] = tuple(found.samples()) if part == "all" else getattr(found, part)
+    samples: Sequence[Sample] | Sequence[KeyFrame] = (
+        tuple(found.samples()) if part == "all" else getattr(found, part)  # type: ignore[assignment]  # of one kind
+    )
     if not samples:
         sizes = ", ".join(f"{name} {len(getattr(found, name))}" for name in PARTS[:3])
-        raise ValueError(f"the set has no videos in --part {part}; it has {sizes}")
+        raise ValueError(f"the set has nothing in --part {part}; it has {sizes}")
     return samples
 
 
@@ -207,13 +286,16 @@ def write_all(runs: Sequence[Evaluation], measured: Sequence[Metrics], folder: P
     err.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
-def warn_of_training_videos(name: str, samples: Sequence[Sample]) -> None:
-    """A warning where a run was trained on videos that it was tested on, as its own list of them says."""
+def warn_of_training_videos(
+    name: str, samples: Sequence[Sample] | Sequence[KeyFrame], listed: str = "videos.csv", noun: str = "videos"
+) -> None:
+    """A warning where a run was trained on videos that it was tested on, as its own list of them says.
+
+    listed: the name of that list. noun: what the samples are.
+    """
     import csv
 
-    from slowfast_hub.trainer.about import VIDEOS
-
-    table = Path(name.removeprefix("local-dir:")) / VIDEOS
+    table = Path(name.removeprefix("local-dir:")) / listed
     if not name.startswith("local-dir:") or not table.is_file():
         return
     with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -221,7 +303,7 @@ def warn_of_training_videos(name: str, samples: Sequence[Sample]) -> None:
     seen = sum(isinstance(each.video, str | os.PathLike) and os.path.abspath(each.video) in trained for each in samples)
     if seen:
         err.print(
-            f"warning: {name} was trained on {seen} of these {len(samples)} videos, so the figure is too good: give "
+            f"warning: {name} was trained on {seen} of these {len(samples)} {noun}, so the figure is too good: give "
             f"the --group-from, --val-share and --split-seed of the training, or --data {table}",
             style="yellow",
             markup=False,

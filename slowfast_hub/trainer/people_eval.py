@@ -40,6 +40,7 @@ TOGETHER = 32  # key frames of a video that one process reads on one pass
 class PeopleEvaluation:
     """Detections beside the truth, both numbered by `frames`, in the units of these."""
 
+    name: str  # of the network, or of the file of detections
     frames: tuple[KeyFrame, ...]  # in the order of the set, without those that failed
     truth: LabelledBoxes
     detections: LabelledBoxes  # of the evaluated classes
@@ -62,6 +63,7 @@ class PeopleClass:
 class PeopleMetrics:
     """The figures of a set, with what has to be said beside them."""
 
+    name: str
     protocol: str
     requested: int  # key frames
     decoded: int  # those that the figures are of
@@ -76,7 +78,8 @@ class PeopleMetrics:
         figure = "no mAP" if self.mean_ap is None else f"mAP {100 * self.mean_ap:.1f} %"
         return (
             f"{figure} at IoU 0.5 over {known} of {len(self.classes)} classes, "
-            f"{self.decoded} of {self.requested} key frames, {self.people} people, {self.protocol}"
+            f"{self.decoded} of {self.requested} key frames, "
+            f"{self.people} {'person' if self.people == 1 else 'people'}, {self.protocol}"
         )
 
 
@@ -162,6 +165,7 @@ def evaluate_people(
     sizes = ", ".join(f"{side}" for side in dict.fromkeys(view.transform.spec.short_side for view in detector.views))
     seen = f"short side {sizes} px{', plain and mirrored' if flip else ''}, {frames_of(model.arch.clip)}"
     return PeopleEvaluation(
+        name=name,
         frames=tuple(frames[number] for number in kept),
         truth=truth_of([frames[number] for number in kept]),
         detections=detections_of([people[number] for number in kept], probs, outputs, counted),
@@ -178,8 +182,9 @@ def evaluation_of_file(
     """The evaluation of a file of detections (detections.py), of these key frames. Errors: ValueError with the line."""
     found, strays = read_detections(path, frames, classes)
     missing = f", {strays} in none of the key frames left out" if strays else ""
-    protocol = f"{len(found)} detections of {Path(path).name}{missing}"
-    return PeopleEvaluation(tuple(frames), truth_of(frames), found, tuple(classes), tuple(evaluated), protocol)
+    name = Path(path).name
+    protocol = f"{len(found)} detections of {name}{missing}"
+    return PeopleEvaluation(name, tuple(frames), truth_of(frames), found, tuple(classes), tuple(evaluated), protocol)
 
 
 def measure_people(evaluation: PeopleEvaluation) -> PeopleMetrics:
@@ -190,6 +195,7 @@ def measure_people(evaluation: PeopleEvaluation) -> PeopleMetrics:
     found = frame_map(evaluation.truth, evaluation.detections, num_classes=len(names), evaluated=evaluation.evaluated)
     values = found.average_precision.tolist()
     return PeopleMetrics(
+        name=evaluation.name,
         protocol=evaluation.protocol,
         requested=decoded + len(evaluation.failed),
         decoded=decoded,
