@@ -290,7 +290,6 @@ class Draft:
 
     table: BoxTable
     row: int  # the first
-    part: str
     people: dict[tuple[Box, str, float | None], set[int]] = field(default_factory=dict)
     found: dict[tuple[Box, str, float | None], None] = field(default_factory=dict)
 
@@ -312,10 +311,10 @@ def labelled(
         notes += add_found_moments(sources, drafts, found)
     maker = FrameMaker(sources, drafts, offset_s, group_from)
     frames: dict[str, list[KeyFrame]] = {"": [], "train": [], "val": [], "test": []}
-    for key, draft in drafts.items():
+    for (part, key), draft in drafts.items():
         also = tuple(Person(box, (), 1.0 if score is None else score, person) for box, person, score in draft.found)
         seen = found.get(key, ()) + also if key[0] in looked else None
-        frames[draft.part].append(maker.frame(key, draft, seen))
+        frames[part].append(maker.frame(key, draft, seen))
     train = frames.pop("") + frames["train"]
     people = LabelledPeople(
         classes.names,
@@ -331,20 +330,23 @@ def labelled(
     return replace(people, train=kept, notes=(*people.notes, *counts(people, kept)))
 
 
-def drafts_of(sources: Sources, classes: Classes) -> dict[Instant, Draft]:
+Drafts = dict[tuple[str, Instant], Draft]  # by part and moment
+
+
+def drafts_of(sources: Sources, classes: Classes) -> Drafts:
     """The key frames of all tables, in the order in which they come."""
-    drafts: dict[Instant, Draft] = {}
+    drafts: Drafts = {}
     for part, table in sources.tables:
         parts, is_found = column(table, *COLUMNS["split"]), column(table, FOUND)
         scores = [None] * len(table) if table.scores is None else [None if s != s else s for s in table.scores.tolist()]
         occupied, boxes = table.occupied.tolist(), table.boxes.tolist()
         for row, (video, time_s) in enumerate(zip(table.videos, table.times_s.tolist())):
-            key = instant(video, time_s)
-            if key in sources.excluded:
+            key = part_of(table, row, parts) if parts else part, instant(video, time_s)
+            if key[1] in sources.excluded:
                 continue
             draft = drafts.get(key)
             if draft is None:
-                draft = drafts[key] = Draft(table, row, part_of(table, row, parts) if parts else part)
+                draft = drafts[key] = Draft(table, row)
             if not occupied[row]:
                 continue
             person = (tuple(boxes[row]), table.people[row], scores[row])
@@ -382,18 +384,17 @@ def found_people(sources: Sources) -> tuple[dict[Instant, tuple[Person, ...]], s
     return {key: tuple(people.values()) for key, people in found.items()}, looked
 
 
-def add_found_moments(sources: Sources, drafts: dict[Instant, Draft], found: Mapping[Instant, object]) -> Iterator[str]:
+def add_found_moments(sources: Sources, drafts: Drafts, found: Iterable[Instant]) -> Iterator[str]:
     """Key frames with nobody in them in which a detector found somebody: what it finds there counts as wrong."""
-    sides = {key[0]: draft for key, draft in reversed(list(drafts.items()))}
+    like = {key[0]: (part, draft) for (part, key), draft in reversed(list(drafts.items()))}
+    known = {key for _, key in drafts} | sources.excluded
     added, elsewhere = 0, set()
     for key in found:
-        if key in drafts or key in sources.excluded:
-            continue
-        if key[0] not in sides:
+        part, draft = like.get(key[0], ("", None))
+        if draft is None:
             elsewhere.add(key[0])
-        elif sides[key[0]].part != "train":
-            like = sides[key[0]]
-            drafts[key] = Draft(like.table, like.row, like.part)
+        elif part != "train" and key not in known:
+            drafts[part, key] = Draft(draft.table, draft.row)
             added += 1
     if added:
         yield f"{added} more key frames in which nobody is labelled and a detector found somebody"
@@ -404,23 +405,23 @@ def add_found_moments(sources: Sources, drafts: dict[Instant, Draft], found: Map
 class FrameMaker:
     """Key frames with their files, times and groups."""
 
-    def __init__(
-        self, sources: Sources, drafts: Mapping[Instant, Draft], offset_s: float | None, group_from: str | None
-    ) -> None:
+    def __init__(self, sources: Sources, drafts: Drafts, offset_s: float | None, group_from: str | None) -> None:
         self._files, self._group_from = sources.videos, group_from
-        places = {key[0]: draft.table.where(draft.row) for key, draft in reversed(list(drafts.items()))}
+        places: dict[str, str] = {}
+        self._ends_ms: dict[str, int] = {}
+        for (_, (name, time_ms)), draft in drafts.items():
+            if name not in places:
+                places[name] = draft.table.where(draft.row)
+            self._ends_ms[name] = max(time_ms, self._ends_ms.get(name, 0))
         if "" in places:
             raise ValueError(f"{places['']}: names no video; add a column video")
         entries = [Entry(self._files.path(name), name, "", where=where) for name, where in places.items()]
         self._folders = folders_among(entries)
         if self._files.fps is not None and not self._folders:
             raise ValueError(f"fps={self._files.fps:g} is for folders of frames, and there are none")
-        self._ends_ms: dict[str, int] = {}
-        for (name, time_ms), draft in drafts.items():
-            if draft.table.form == "AVA":
-                self._ends_ms[name] = max(time_ms, self._ends_ms.get(name, 0))
-        avas = [draft.table for draft in drafts.values() if draft.table.form == "AVA"]
-        self._cut = bool(avas) and min(time_ms for _, time_ms in drafts) >= 1000 * AVA_SECONDS[0]
+        self._cut = all(draft.table.form == "AVA" for draft in drafts.values()) and all(
+            time_ms >= 1000 * AVA_SECONDS[0] for _, (_, time_ms) in drafts
+        )
         self._asked_s = offset_s
         self._offsets: dict[str, float] = {}
 
