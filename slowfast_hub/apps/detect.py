@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
-from slowfast_hub.apps.draw import draw_moment, write_annotated
+from slowfast_hub.apps.draw import PICTURES, draw_moment, write_annotated
 from slowfast_hub.apps.options import Compile, Device, Limit, Precision, limits_of
 from slowfast_hub.apps.timeline import COLUMNS, STOPPED, clock
 from slowfast_hub.spec import LONG, Detection, VideoError, one_of
@@ -72,7 +72,7 @@ def detect(
         if boxes is None and unit is not None:
             raise ValueError("--unit is that of --boxes: give them too")
         check_target("--out", file, tuple(WRITERS), video, force=force)
-        check_target("--draw", draw, (".mp4",) if at is None else (".png", ".jpg", ".jpeg"), video, force=force)
+        check_target("--draw", draw, (".mp4",) if at is None else tuple(PICTURES), video, force=force)
         limits = limits_of(limit, LONG)
         detector = Detector(
             model,

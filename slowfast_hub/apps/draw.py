@@ -7,7 +7,7 @@ who are in both move on a straight line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 SMALLEST = 11  # px of letters
 LETTERS = 40  # in the height of a picture: 27 px at 1080p
+MOST_PLATES = 50  # on a picture: with more nothing else would be seen
 LONGEST = 200  # letters of a label that are looked at: labels come with files of weights, from anyone
 # Of boxes, by id: colours that are told apart on film and by the colour-blind (Okabe and Ito, 2008; lightened).
 COLOURS = ("#f5b324", "#66c2f5", "#2ecc96", "#f0e442", "#f2855c", "#e38fbf", "#5c9eff", "#ffffff")
 PLATE, TEXT = (0, 0, 0, 190), "white"
 ONE_SEEK = 64  # frames between keyframes: what a player decodes, at most, to jump somewhere
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 Actions = tuple[tuple[str, float], ...]  # labels and scores, best first
 Rectangle = tuple[float, float, float, float]  # x1, y1, x2, y2 in px
@@ -68,9 +70,10 @@ def draw_people(picture: Tensor, people: Sequence[Captioned]) -> Tensor:
     for person in people:
         draw.rectangle(person.box, outline=colour_of(person.person), width=max(2, height // 360))
     taken: list[Rectangle] = []
-    for person in people:
+    for person in people[:MOST_PLATES]:
         plate = plate_of(person.person, person.actions, (width, height))
-        taken.append(place(person.box, plate.size, taken, [each.box for each in people], (width, height)))
+        boxes = [each.box for each in people[:MOST_PLATES]]
+        taken.append(place(person.box, plate.size, taken, boxes, (width, height)))
         image.paste(plate, (round(taken[-1][0]), round(taken[-1][1])), mask=plate)
     return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(height, width, 3)
 
@@ -84,7 +87,8 @@ def plate_of(person: int, actions: Actions, picture: tuple[int, int]) -> Image:
     pad = max(2, picture[1] // 270)
     above, below = font.getbbox("Ag(")[1::2]
     row = below + above // 2
-    texts = lines_of(person, actions, font, picture[0] - 4 * pad)
+    fitting = max(1, int((picture[1] - 2 * pad) // row))
+    texts = lines_of(person, actions[:fitting], font, picture[0] - 4 * pad)
     size = ceil(max(map(font.getlength, texts))) + 4 * pad, ceil(row * len(texts)) + 2 * pad
     plate = Image.new("RGBA", size, PLATE)
     draw = ImageDraw.Draw(plate)
@@ -167,19 +171,23 @@ def between(
             continue
         nearest = min(known, key=lambda each: abs(each.at_s - time_s))
         people = captioned(nearest, top_k=top_k, score=score)
-        yield people if len(known) < 2 else [moved(each, *known, time_s=time_s) for each in people]
+        yield people if len(known) < 2 else moved(people, *known, time_s=time_s)
     for _ in coming:  # the moments after the last frame are still moments of the video
         pass
 
 
-def moved(person: Captioned, before: Detection, after: Detection, *, time_s: float) -> Captioned:
-    """A person at a time between two moments, where they are known in both."""
-    begin, end = (dict(zip(each.ids.tolist(), each.boxes.tolist())).get(person.person) for each in (before, after))
-    if begin is None or end is None:
-        return person
+def moved(people: Sequence[Captioned], before: Detection, after: Detection, *, time_s: float) -> list[Captioned]:
+    """The people at a time between two moments, those who are in both on their way."""
+    begins, ends = (dict(zip(each.ids.tolist(), each.boxes.tolist())) for each in (before, after))
     part = (time_s - before.at_s) / (after.at_s - before.at_s)
-    x1, y1, x2, y2 = (one + part * (other - one) for one, other in zip(begin, end))
-    return Captioned((x1, y1, x2, y2), person.person, person.actions)
+
+    def box_of(person: Captioned) -> Rectangle:
+        if person.person not in begins or person.person not in ends:
+            return person.box
+        x1, y1, x2, y2 = (a + part * (b - a) for a, b in zip(begins[person.person], ends[person.person]))
+        return x1, y1, x2, y2
+
+    return [replace(person, box=box_of(person)) for person in people]
 
 
 def write_annotated(
@@ -242,10 +250,7 @@ def draw_moment(
     fps: float | None = None,
     limits: Limits | None = None,
 ) -> None:
-    """The picture of one moment with people drawn on it, in the format that the suffix of `out` says.
-
-    Errors: VideoError; ValueError for a suffix that Pillow does not know.
-    """
+    """The picture of one moment with people drawn on it; out: a name with a suffix of PICTURES. Errors: VideoError."""
     from PIL import Image
 
     from slowfast_hub.spec import ClipSpec
@@ -256,6 +261,5 @@ def draw_moment(
     reader = open_video(video, fps=fps, limits=limits)
     frame = centred_indices(reader.info, ClipSpec(frames=1, stride=1, fps=None), detection.at_s)
     picture = draw_people(read_frames(reader, frame)[0], captioned(detection, top_k=top_k, score=score))
-    kind = Image.registered_extensions()[out.suffix.lower()]
     with whole_file(out) as partial:
-        Image.fromarray(picture.numpy()).save(partial, format=kind)
+        Image.fromarray(picture.numpy()).save(partial, format=PICTURES[out.suffix.lower()])

@@ -67,6 +67,17 @@ def test_labels_that_are_too_long_are_cut_and_their_scores_stay():
     assert np.array_equal(np.asarray(long)[:, -20:], score[:, -20:])
 
 
+def test_more_actions_than_fit_into_a_picture_are_left_out():
+    assert plate_of(0, tuple((f"action {k}", 0.5) for k in range(400)), (320, 240)).height <= 240
+
+
+def test_a_crowd_has_all_its_boxes():
+    """1000 people in a table must not take minutes; their plates would hide them anyway."""
+    people = [Captioned((x, 200, x + 5, 220), 0, (("walk", 0.5),)) for x in range(0, 1000)]
+    drawn = draw_people(torch.zeros(240, 1200, 3, dtype=torch.uint8), people)
+    assert (drawn[220, 200:1000] == torch.tensor(ORANGE)).all()  # right of the plates
+
+
 def test_line_breaks_and_other_alphabets_in_labels_draw_one_line():
     one = plate_of(3, (("walk", 0.5),), (320, 240))
     assert plate_of(3, (("w\n\n\tk\u4e2d\x00", 0.5),), (320, 240)).height == one.height
