@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -97,7 +96,7 @@ def write_figures(people: LabelledPeople, folder: Path) -> Path:
             files[frame.title] = folder / f"{frame.title.replace(' ', '_')}.mp4"
             reader = frame.open()
             numbers = range(reader.info.frames)
-            times_s = np.arange(len(numbers)) / FPS
+            times_s = (torch.arange(len(numbers), dtype=torch.float64) / FPS).numpy()
             size = (HEIGHT, WIDTH)
             write_mp4(files[frame.title], reader.stream(numbers), times_s, info=reader.info, size=size, gop=30, crf=12)
     parts = {

@@ -93,7 +93,7 @@ def with_found(frame: KeyFrame, *, least_iou: float, least_score: float) -> KeyF
         for person, drawn, share in zip(found, nearest.tolist(), overlap.tolist())
         if share > least_iou
     ]
-    return replace(frame, people=(*frame.people, *matched))
+    return replace(frame, people=(*frame.people, *matched), found=None)
 
 
 def boxes_of(people: Sequence[Person]) -> Tensor:

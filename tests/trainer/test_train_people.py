@@ -8,6 +8,7 @@ from slowfast_hub import create_model, save_pretrained
 from slowfast_hub.spec import RoISpec
 from slowfast_hub.trainer.journal import read_lines
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, Person
+from slowfast_hub.trainer.memory import with_fitting_micro_batch
 from slowfast_hub.trainer.train import train
 from slowfast_hub.zoo.load import read_safetensors
 from slowfast_hub.zoo.registry import ARCHS
@@ -134,6 +135,10 @@ def test_balance_counts_people():
     positives = loss_of(detecting(balance="loss"), counts, len(task.labels), multilabel=True).pos_weight
     assert positives.tolist() == pytest.approx([2 / 7, 7 / 2])
     assert sample_weights(task.samples, counts).tolist() == pytest.approx([1 / 7, 1 / 2])
+
+
+def test_a_number_of_clips_that_fits_into_memory_is_found():
+    assert 1 <= with_fitting_micro_batch(detecting(batch_size=4), people()).micro_batch <= 4
 
 
 def test_statistics_are_measured_anew_without_boxes():
