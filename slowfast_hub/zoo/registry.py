@@ -106,6 +106,7 @@ ARCHS: dict[str, Arch] = {
     "slowfast_det_r50_4x16": slowfast(FRAMES_32x2, **AVA),
     "slowfast_det_r50_8x8": slowfast(FRAMES_32x2, alpha=4, fuse_kernel=7, **AVA),
     "slowfast_det_r101_8x8_t50": slowfast(FRAMES_32x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **AVA),
+    "slowfast_det_r101_16x8": slowfast(FRAMES_64x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **AVA),
     "slowfast_nl_det_r101_8x8_t50": slowfast(
         FRAMES_32x2, alpha=4, depth=101, temporal_blocks=R50_TEMPORAL, **NL_PAPER, **AVA
     ),
