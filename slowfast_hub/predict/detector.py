@@ -217,8 +217,10 @@ class Detector:
 def check_takes_boxes(name: str, arch: Arch) -> None:
     """A ValueError for a network that does not say what people in boxes do."""
     if arch.roi is None:
+        pool = "" if arch.pool == "global" else ', pool="global"'
         raise ValueError(
-            f"{name} classifies whole clips; a detector has _det in its name: slowfast-hub list '*_det_*' --pretrained"
+            f"{name} classifies whole clips; a detector has _det in its name: slowfast-hub list '*_det_*' --pretrained. "
+            f"Of the same weights one is made by create_model(..., roi=RoISpec(){pool})"
         )
     if arch.in_chans != 3 or getattr(arch, "fast_input", "rgb") == "flow":
         raise ValueError(f"{name} sees optical flow, not pictures: call the network itself, model(clips, rois)")

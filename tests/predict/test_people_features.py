@@ -105,7 +105,7 @@ def test_mirrored_pictures_are_averaged(network):
 
 
 def test_a_network_for_whole_clips_is_refused_and_a_missing_table_before_the_work(network, tmp_path):
-    with pytest.raises(ValueError, match="classifies whole clips"):
+    with pytest.raises(ValueError, match=r"classifies whole clips.*roi=RoISpec\(\)\)"):
         PeopleFeatureExtractor(tiny_network(), people=BOXES)
     with pytest.raises(ValueError, match=r"none\.csv"):
         PeopleFeatureExtractor(network, people=tmp_path / "none.csv")
