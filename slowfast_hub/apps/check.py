@@ -80,7 +80,7 @@ def check(
     check_extra()
     from slowfast_hub.trainer.check_report import as_json as plain
     from slowfast_hub.trainer.check_report import summary, write_report
-    from slowfast_hub.trainer.formats.people import gather
+    from slowfast_hub.trainer.formats.people_files import gather
     from slowfast_hub.trainer.people_check import people_left, table_findings
 
     with asked():
@@ -90,7 +90,6 @@ def check(
         told: list[Finding] | None = None
         labelled: LabelledSet
         if is_detection(task, source):
-            box_unit = unit_of_option(unit)
             sources = gather(
                 source,
                 val=val,
@@ -98,8 +97,7 @@ def check(
                 found=found,
                 excluded=excluded,
                 actions=actions,
-                unit=box_unit,
-                every_s=1.0,
+                unit=unit_of_option(unit),
                 fps=fps,
             )
             told = list(table_findings(sources))

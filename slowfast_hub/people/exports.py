@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from slowfast_hub.people.rows import Box, BoxRow, BoxTable, SecondsOf, from_single_rows, text_of
+from slowfast_hub.people.rows import Box, BoxRow, BoxTable, SecondsOf, check_file, from_single_rows, text_of
 
 LABELS = ("action", "actions", "activity", "activities", "label", "class")
 PEOPLE = ("person", "person_id", "track", "track_id", "id")
@@ -39,6 +39,7 @@ VIA_HEADER = b"# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,s
 VIA_MARK = b"# Exported using VGG Image Annotator"
 VIA_RECTANGLE = 2
 UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio writes before the name of a file
+LARGEST_EXPORT = 1 << 28  # bytes; half an hour with five people in every frame has 34 million
 MOST_ROWS = 5_000_000  # of tracks; a hundred bytes may say that one lasts for a million years
 
 # What goes wrong where a file lacks a field or has another in its place.
@@ -88,6 +89,7 @@ class Track:
 
 def read_export(file: Path, seconds_of: SecondsOf | None, every_s: float) -> BoxTable:
     """The rows of an XML or JSON export; ValueError for one of another tool."""
+    check_file(file, LARGEST_EXPORT)
     text = text_of(file)
     if text.lstrip()[:1] == "<":
         return read_cvat(file, text, seconds_of, every_s)
@@ -127,8 +129,8 @@ def read_cvat(file: Path, text: str, seconds_of: SecondsOf | None, every_s: floa
                 element.clear()
     except ElementTree.ParseError as error:
         raise ValueError(f"{file}: no XML ({error})") from error
-    except KeyError as error:
-        raise ValueError(f"{file}, track {len(tracks) + 1}: {error} is missing; expected CVAT for video 1.1") from error
+    except MALFORMED as error:
+        raise ValueError(f"{file}, track {len(tracks) + 1}: {told(error)}; expected CVAT for video 1.1") from error
     boxed = [track for track in tracks if track.keys]
     rows = [*numbered(singles), *sampled(file, boxed, every_s)]
     if not rows:
@@ -221,7 +223,7 @@ def label_studio_key(item: Mapping[str, Any], labels: tuple[str, ...], rate: flo
     frame, end_s = float(item["frame"]), float(item.get("time") or 0)
     length_s = end_s / frame if end_s else 1 / rate
     x, y, width, height = (float(item[name]) / 100 for name in ("x", "y", "width", "height"))
-    return Key((frame - 1) * length_s, (x, y, x + width, y + height), labels, bool(item.get("enabled", True)))
+    return Key(max((frame - 1) * length_s, 0.0), (x, y, x + width, y + height), labels, bool(item.get("enabled", True)))
 
 
 def is_via_csv(head: bytes) -> bool:
@@ -315,6 +317,8 @@ def sampled(file: Path, tracks: Sequence[Track], every_s: float) -> list[tuple[B
     rows: list[tuple[BoxRow, int]] = []
     by_video: dict[str, list[Track]] = defaultdict(list)
     for track in tracks:
+        if not all(0 <= key.time_s < math.inf for key in track.keys):
+            raise ValueError(f"{file}, track {track.number}: a time that is none")
         by_video[track.video].append(track)
     for video, each in by_video.items():
         moments = sorted({time_s for track in each for time_s in grid(file, track, every_s)})

@@ -6,6 +6,7 @@ A column of strings holds each string once and boxes are one tensor: the 837,318
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -138,7 +139,10 @@ class Strings(list[str]):
 def from_single_rows(
     file: Path, form: str, rows: Sequence[tuple[BoxRow, int]], unit: Unit, counted: str, notes: Sequence[str]
 ) -> BoxTable:
-    """A table of rows and of their numbers in the file."""
+    """A table of rows and of their numbers in the file; ValueError for a time that is none."""
+    for row, number in rows:
+        if not 0 <= row.time_s < math.inf:
+            raise ValueError(f"{file}, {counted} {number}: a time is a number of at least 0; got {row.time_s!r}")
     return BoxTable(
         file=file,
         form=form,

@@ -33,7 +33,8 @@ from slowfast_hub.trainer.check import (
 )
 from slowfast_hub.trainer.formats.ava import CUT_S, are_avas
 from slowfast_hub.trainer.formats.found import NUMBER
-from slowfast_hub.trainer.formats.people import FOUND, Sources, column, is_ava, labelled, singles
+from slowfast_hub.trainer.formats.people import FOUND, column, is_ava, labelled, singles
+from slowfast_hub.trainer.formats.people_files import Sources
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
 from slowfast_hub.zoo.manifest import read_labels
@@ -69,7 +70,7 @@ def shown(box: Tensor) -> str:
 
 def table_findings(sources: Sources) -> Iterator[Finding]:
     """What the files alone tell."""
-    for table in all_tables(sources):
+    for table in sources.all_tables():
         yield from shape_findings(table)
         yield from unit_findings(table)
     for _, table in sources.tables:
@@ -85,11 +86,6 @@ def table_findings(sources: Sources) -> Iterator[Finding]:
     for table in sources.found:
         yield from score_findings(table)
     yield from label_findings(sources)
-
-
-def all_tables(sources: Sources) -> Iterator[BoxTable]:
-    yield from (table for _, table in sources.tables)
-    yield from sources.found
 
 
 def drawn_by_detector(table: BoxTable) -> Tensor:

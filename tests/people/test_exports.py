@@ -89,6 +89,9 @@ def test_cvat_for_images_of_a_video_has_its_frames(file):
         (cvat(), "no boxes; expected tracks"),
         (cvat('<track id="1" label="a"><box frame="1" xtl="1"/></track>'), "track 1: 'ytl' is missing"),
         ("<annotations><meta><project><id>1</id></project></meta></annotations>", "export each"),
+        (cvat(track(1, "a", box(1, 0).replace('frame="1"', 'frame="one"'))), "track 1: invalid literal for int"),
+        (cvat(track(1, "a", box(1, 0).replace("0.00", "zero"))), "track 1: could not convert string to float"),
+        ("<a>" * 200_000 + "</a>" * 200_000, "no boxes; expected tracks"),
     ],
 )
 def test_other_xml_is_refused(text, message, file):
@@ -178,6 +181,8 @@ def test_of_an_address_the_name_is_left(video, name, file):
         ({"videos": []}, "JSON of another kind"),
         ([task(rectangle({"frame": 1}, labels=[]))], "task 1: 'x' is missing"),
         ([task({"type": "rectanglelabels", "value": {}})], "single pictures do not say when"),
+        ([task(rectangle({**region(1, 0), "frame": float("inf")}, labels=[]))], "track 1: a time that is none"),
+        ([task(rectangle({**region(1, 0), "x": None}, labels=[]))], r"task 1: float\(\) argument must be"),
     ],
 )
 def test_other_json_is_refused(content, message, file):
@@ -231,6 +236,12 @@ def test_vias_csv_says_the_same(file):
     assert are_boxes(path)
     with pytest.raises(ValueError, match=r"export:7: .*; expected a row of VIA's CSV"):
         read_boxes(file(VIA_CSV.replace('"[]"', '"["')))
+
+
+@pytest.mark.parametrize("time_s", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(time_s, file):
+    with pytest.raises(ValueError, match=r"region 1: a time is a number of at least 0"):
+        read_boxes(file(via(a={"vid": "1", "z": [time_s], "xy": [2, 0, 0, 5, 5], "av": {}})))
 
 
 def test_a_via_project_of_pictures_has_no_times(file):

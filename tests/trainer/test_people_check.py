@@ -7,7 +7,7 @@ import pytest
 from slowfast_hub.spec import ClipSpec, VideoInfo
 from slowfast_hub.trainer.check import KINDS, VideoCheck
 from slowfast_hub.trainer.check_report import as_json, summary
-from slowfast_hub.trainer.formats.people import gather
+from slowfast_hub.trainer.formats.people_files import gather
 from slowfast_hub.trainer.people_check import people_left, report_of_people, table_findings
 
 CLIP = ClipSpec(frames=10, stride=3, fps=30.0)  # a second, of pictures of 256 px
@@ -45,8 +45,7 @@ def check(tmp_path):
                 (tmp_path / f"{option}.{suffix}").write_text(str(how[option]))
         beside = {"found": "found.csv", "actions": "actions.pbtxt"}
         files = {option: tmp_path / file for option, file in beside.items() if option in how}
-        asked = {"val": None, "videos": None, "excluded": None, "found": None, "actions": None, "unit": how.get("unit")}
-        sources = gather(tmp_path / name, **{**asked, **files}, every_s=1.0, fps=None)
+        sources = gather(tmp_path / name, unit=how.get("unit"), **files)
         told = list(table_findings(sources))
         people = people_left(sources, told, offset_s=how.get("offset_s"), group_from=None, val_share=0, seed=0)
         videos = {Path(frame.video) for frame in people.samples()}
@@ -218,8 +217,7 @@ def test_a_video_on_both_sides_and_classes_without_people_are_named(check):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "a.mp4").touch()
     (tmp_path / "set.csv").write_text(f"video,time,x1,y1,x2,y2,label\na.mp4,1,{BOX},a\n")
-    options = ("val", "videos", "found", "excluded", "actions", "unit", "fps")
-    sources = gather(tmp_path / "set.csv", **dict.fromkeys(options), every_s=1.0)
+    sources = gather(tmp_path / "set.csv")
     people = people_left(sources, [], offset_s=None, group_from=None, val_share=0, seed=0)
     report = report_of_people(people, [], [VideoCheck(str(tmp_path / "a.mp4"), fault="damaged")], CLIP)
     assert list(report.by_kind) == ["unreadable"]

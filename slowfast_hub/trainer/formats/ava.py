@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -41,12 +41,12 @@ Instant = tuple[str, int]  # video, milliseconds
 class Layout:
     """The files of a folder, by what they are for."""
 
-    truth: dict[str, Path]  # by part
-    found: dict[str, Path]
-    excluded: tuple[Path, ...]
-    actions: tuple[Path, ...]
-    frame_lists: tuple[Path, ...]
-    videos: Path
+    truth: dict[str, Path]  # by part; "" where there is one file
+    videos: Path  # the folder of them
+    found: dict[str, Path] = field(default_factory=dict)
+    excluded: tuple[Path, ...] = ()
+    actions: tuple[Path, ...] = ()
+    frame_lists: tuple[Path, ...] = ()
 
 
 def layout_of(folder: Path) -> Layout:
@@ -68,7 +68,7 @@ def layout_of(folder: Path) -> Layout:
         truth = {"": folder / "people.csv"}
     lists = files_in(folder / "frame_lists") or files_in(folder.parent / "frame_lists")
     videos = next((each for each in (folder / name for name in VIDEO_FOLDERS) if each.is_dir()), folder)
-    return Layout(truth, found, tuple(excluded), tuple(actions), tuple(lists), videos)
+    return Layout(truth, videos, found, tuple(excluded), tuple(actions), tuple(lists))
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Boxes of people with labels, of a table, an export of an annotation tool, or AVA's files, to labelled people.
 
-The road: files of a folder (ava.py) -> tables (people/tables.py) -> `Sources`, which `people_check` looks at too ->
-videos that are there, labels with numbers -> key frames -> a split by video if no part is for validation (split.py).
+The road: the files and their tables (people_files.py, ava.py), which people_check.py looks at too -> labels with
+numbers, moments with all that is said of them -> videos that are there -> a split if no part is for validation.
 """
 
 from __future__ import annotations
@@ -16,32 +16,17 @@ from pathlib import Path
 
 from slowfast_hub.people.boxes import Unit, check_boxes
 from slowfast_hub.people.rows import Box, BoxTable
-from slowfast_hub.people.tables import read_boxes
-from slowfast_hub.spec import Limits, VideoInfo
-from slowfast_hub.trainer.formats.ava import (
-    CUT_FPS,
-    CUT_S,
-    Instant,
-    are_avas,
-    evaluated_of,
-    frame_folders,
-    instant,
-    layout_of,
-    read_actions,
-    read_excluded,
-    read_proposals,
-)
-from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, amount, listing, videos_by_stem
+from slowfast_hub.spec import Limits
+from slowfast_hub.trainer.formats.ava import CUT_FPS, CUT_S, Instant, are_avas, evaluated_of, instant
+from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, amount, listing
 from slowfast_hub.trainer.formats.labels import number_labels
 from slowfast_hub.trainer.formats.numbered import folders_among
+from slowfast_hub.trainer.formats.people_files import Files, Sources, gather
 from slowfast_hub.trainer.formats.split import split
-from slowfast_hub.trainer.formats.tables import COLUMNS, classes_beside
+from slowfast_hub.trainer.formats.tables import COLUMNS
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, Person
 from slowfast_hub.video.container import opened
-from slowfast_hub.video.reader import open_video
 from slowfast_hub.zoo.manifest import read_labels
-
-Files = str | Path | Sequence[str | Path] | None
 
 AVA_SECONDS = (900, 1800)  # of a film: its annotated part
 FOUND = "found"  # the column of boxes that a detector found, in tables of ours
@@ -94,127 +79,6 @@ def read_people(
         fps=fps,
     )
     return labelled(sources, offset_s=offset_s, group_from=group_from, val_share=val_share, seed=seed)
-
-
-@dataclass(frozen=True, eq=False)
-class Sources:
-    """What the files of a set say, as they say it."""
-
-    tables: tuple[tuple[str, BoxTable], ...]  # part ("" where nothing says so), its rows
-    found: tuple[BoxTable, ...]
-    excluded: frozenset[Instant]
-    actions: dict[int, str] | None  # a list with numbers
-    classes: tuple[str, ...]  # a list without, beside a file
-    videos: VideoFiles
-    notes: tuple[str, ...]
-
-
-class VideoFiles:
-    """The files of a set's videos, found by what annotations call them."""
-
-    def __init__(self, folder: Path, frame_lists: Sequence[Path], fps: float | None) -> None:
-        self.folder, self.fps = folder, fps
-        self._frame_lists = frame_lists
-        self._stems: Mapping[str, Path] | None = None
-        self._folders: dict[str, str] | None = None
-        self._paths: dict[str, Path] = {}
-        self._infos: dict[str, VideoInfo] = {}
-
-    def path(self, name: str) -> Path:
-        """Where a video should be, whether it is there or not."""
-        if name not in self._paths:
-            self._paths[name] = self._find(name)
-        return self._paths[name]
-
-    def _find(self, name: str) -> Path:
-        exact = self.folder / name
-        if name and os.path.exists(exact):
-            return exact
-        if self._stems is None:
-            self._stems = videos_by_stem(self.folder)
-        if name in self._stems:
-            return self._stems[name]
-        if self._folders is None:
-            self._folders = frame_folders(self._frame_lists)
-        return self.folder / self._folders.get(name, name)
-
-    def info(self, name: str) -> VideoInfo:
-        """What is known of a video; VideoError where it cannot be opened."""
-        if name not in self._infos:
-            path = self.path(name)
-            self._infos[name] = open_video(path, fps=(self.fps or CUT_FPS) if path.is_dir() else None).info
-        return self._infos[name]
-
-    def seconds_of(self, name: str, frame: int) -> float:
-        """When a frame of a video begins; frames behind its end as if it went on."""
-        info = self.info(name)
-        return info.time_s(frame) if frame < info.frames else info.start_s + frame / info.fps
-
-
-def gather(
-    source: str | Path,
-    *,
-    val: str | Path | None,
-    videos: str | Path | None,
-    found: Files,
-    excluded: Files,
-    actions: str | Path | None,
-    unit: Unit | None,
-    every_s: float,
-    fps: float | None,
-) -> Sources:
-    """The tables of a set, read and not yet judged."""
-    source = Path(source)
-    layouts = [layout_of(folder) for folder in (source, Path(val or source)) if folder.is_dir()]
-    if source.is_dir() and not layouts[0].truth:
-        raise ValueError(
-            f"{source}: no tables of boxes whose names tell a part, as ava_train_v2.2.csv and val.csv; name a file"
-        )
-    truth = layouts[0].truth if source.is_dir() else {"": source}
-    if val is not None:
-        first = truth.get("train") or truth.get("")
-        val_file = Path(val) if not Path(val).is_dir() else layouts[-1].truth.get("val") or layouts[-1].truth.get("")
-        if first is None or val_file is None:
-            raise ValueError(f"{source}, {val}: the one has no training part, or the other no validation part")
-        truth = {"train": first, "val": val_file}
-    beside = layouts[0] if layouts else None
-    first_file = next(iter(truth.values()))
-    files = VideoFiles(
-        Path(videos) if videos is not None else beside.videos if beside else source.parent,
-        beside.frame_lists if beside else (),
-        fps,
-    )
-    tables = tuple(
-        (part, read_boxes(file, unit=unit, seconds_of=files.seconds_of, every_s=every_s))
-        for part, file in truth.items()
-    )
-    found_files = paths(found) or tuple(beside.found.values() if beside else ())
-    found_tables = tuple(read_found(file, files) for file in found_files)
-    excluded_files = paths(excluded) or (beside.excluded if beside else ())
-    lists = [Path(actions)] if actions is not None else list(beside.actions if beside else ())
-    read = [read_actions(file) for file in lists]
-    if any(each != read[0] for each in read[1:]):
-        raise ValueError(f"{source}: {listing([file.name for file in lists])} differ; name one: actions=")
-    plain = bool(lists) and lists[0].suffix.lower() != ".pbtxt"
-    notes = [note for table in (*(table for _, table in tables), *found_tables) for note in table.notes]
-    moments = read_excluded(excluded_files)
-    if moments:
-        notes.append(f"{len(moments)} moments are excluded: {listing([file.name for file in excluded_files])}")
-    classes = tuple(read[0].values()) if plain else classes_beside(first_file)
-    return Sources(tables, found_tables, moments, read[0] if read and not plain else None, classes, files, tuple(notes))
-
-
-def paths(files: Files) -> tuple[Path, ...]:
-    if files is None:
-        return ()
-    return (Path(files),) if isinstance(files, str | Path) else tuple(map(Path, files))
-
-
-def read_found(file: Path, videos: VideoFiles) -> BoxTable:
-    """Boxes that a detector found."""
-    if file.suffix.lower() in (".pkl", ".pickle"):
-        return read_proposals(file)
-    return read_boxes(file, seconds_of=videos.seconds_of)
 
 
 @dataclass(frozen=True)
@@ -298,7 +162,11 @@ def labelled(
     sources: Sources, *, offset_s: float | None, group_from: str | None, val_share: float, seed: int
 ) -> LabelledPeople:
     """Key frames of what was gathered."""
-    for table in (*(table for _, table in sources.tables), *sources.found):
+    units = {table.unit: table.file.name for table in sources.all_tables()}
+    if sources.found and len(units) > 1:
+        names = " and ".join(f"{unit} in {name}" for unit, name in units.items())
+        raise ValueError(f"boxes are {names}; bring them, and those that were found, into one unit")
+    for table in sources.all_tables():
         boxed = table if bool(table.occupied.all()) else table.only(table.occupied)
         check_boxes(boxed.boxes, unit=table.unit, where=boxed.places)
     classes = classes_of(sources)

@@ -207,6 +207,14 @@ def test_mmaction2s_proposals_are_boxes_of_a_detector(ava):
     assert len(val) == 1
 
 
+def test_boxes_of_two_units_are_never_held_together(ava):
+    (ava / "ava_val_predicted_boxes.csv").write_text("other,0950,50,0,90,100,,0.91\n")
+    with pytest.raises(
+        ValueError, match=r"boxes are normalised in .* and px in ava_val_predicted_boxes.csv; bring them"
+    ):
+        read_people(ava)
+
+
 class Harm:
     def __reduce__(self):
         return (exec, ("raise SystemExit('a pickle ran code')",))
