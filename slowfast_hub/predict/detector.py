@@ -219,8 +219,8 @@ def check_takes_boxes(name: str, arch: Arch) -> None:
     if arch.roi is None:
         pool = "" if arch.pool == "global" else ', pool="global"'
         raise ValueError(
-            f"{name} classifies whole clips; a detector has _det in its name: slowfast-hub list '*_det_*' --pretrained. "
-            f"Of the same weights one is made by create_model(..., roi=RoISpec(){pool})"
+            f"{name} classifies whole clips; a detector has _det in its name: slowfast-hub list '*_det_*' --pretrained "
+            f"(or create_model(..., roi=RoISpec(){pool}) makes one of the same weights)"
         )
     if arch.in_chans != 3 or getattr(arch, "fast_input", "rgb") == "flow":
         raise ValueError(f"{name} sees optical flow, not pictures: call the network itself, model(clips, rois)")

@@ -121,7 +121,7 @@ class Evil:
 
 @pytest.mark.parametrize(
     "content",
-    [pickle.dumps(Evil()), b"", b"not weights", b"PK\x03\x04 cut short"],
+    [pickle.dumps(Evil(), protocol=2), b"", b"not weights", b"PK\x03\x04 cut short"],
     ids=["code", "empty", "text", "cut short"],
 )
 def test_a_file_in_the_cache_that_is_no_weights_is_named_and_runs_nothing(cache, content):
