@@ -72,6 +72,5 @@ def open_finder(name: str) -> nn.Module:
             f"connection, and put it here as {path}"
         ) from error
     except (UnpicklingError, EOFError, RuntimeError) as error:  # RuntimeError: of a file cut short, or another's
-        raise ValueError(
-            f"{path} does not hold the weights of {name}: {error!s:.200}; delete it, it is fetched anew"
-        ) from error
+        why = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} does not hold the weights of {name}, delete it to fetch it anew: {why}") from error
