@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from slowfast_hub.spec import one_of, whole
 
 Order = Literal["file", "score"]
-Rows = NDArray[np.int64] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +40,10 @@ class LabelledBoxes:
             raise ValueError(f"frames, classes, boxes and scores are (N,), (N,), (N, 4) and (N,); got {shapes}")
         if len(self) and min(self.frames.min(), self.classes.min()) < 0:
             raise ValueError("frames and classes are numbers from 0; one is negative")
+        x1, y1, x2, y2 = self.boxes.T  # column by column: three times as fast as over rows of four
         problems = {
-            "has a box or a score that is not finite": ~np.isfinite(self.boxes).all(1) | ~np.isfinite(self.scores),
-            "is reversed; boxes are x1, y1, x2, y2": (self.boxes[:, 2:] < self.boxes[:, :2]).any(1),
+            "has a box or a score that is not finite": ~np.isfinite(x1 + y1 + x2 + y2 + self.scores),
+            "is reversed; boxes are x1, y1, x2, y2": (x2 < x1) | (y2 < y1),
         }
         for problem, bad in problems.items():
             if bad.any():
@@ -53,7 +53,7 @@ class LabelledBoxes:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, rows: Rows) -> LabelledBoxes:
+    def __getitem__(self, rows: NDArray[np.int64]) -> LabelledBoxes:
         return LabelledBoxes(self.frames[rows], self.classes[rows], self.boxes[rows], self.scores[rows])
 
     @classmethod
@@ -102,7 +102,7 @@ def frame_map(
             raise ValueError(f"{name} class is not in 0..{num_classes - 1}: {strays[0]}")
     counts = np.zeros(num_classes, bool)
     counts[list(evaluated) or slice(None)] = True
-    truth, detections = truth[counts[truth.classes]], ordered(detections[counts[detections.classes]], order)
+    truth, detections = truth[np.flatnonzero(counts[truth.classes])], ordered(detections, counts, order)
     right = true_positives(truth, detections, iou)
     truths = np.bincount(truth.classes, minlength=num_classes)
     by_class = np.argsort(detections.classes, kind="stable")
@@ -115,33 +115,41 @@ def frame_map(
     return FrameMap(values, truths, float(known.mean()) if len(known) else float("nan"))
 
 
-def ordered(detections: LabelledBoxes, order: Order) -> LabelledBoxes:
-    """Frame by frame, in the order in which frames come first; boxes without area are dropped, as the official code."""
-    detections = detections[np.flatnonzero((detections.boxes[:, 2:] > detections.boxes[:, :2]).all(1))]
-    if not len(detections):
-        return detections
-    begins = np.zeros(detections.frames.max() + 1, np.int64)
-    begins[detections.frames[::-1]] = np.arange(len(detections))[::-1]  # the last assignment stays
-    turns = begins[detections.frames]
+def ordered(detections: LabelledBoxes, counts: NDArray[np.bool_], order: Order) -> LabelledBoxes:
+    """Those of classes that count, frame by frame, in the order in which frames come first.
+
+    Boxes without area are dropped, as the official code does.
+    """
+    x1, y1, x2, y2 = detections.boxes.T
+    rows = np.flatnonzero(counts[detections.classes] & (x2 > x1) & (y2 > y1))
+    frames = detections.frames[rows]
+    begins = np.zeros(frames.max(initial=-1) + 1, np.int64)
+    begins[frames[::-1]] = np.arange(len(rows))[::-1]  # of several assignments the last one stays
+    turns = begins[frames]
     if order == "score":
-        return detections[np.lexsort((-detections.scores, turns))]
-    return detections if bool((np.diff(turns) >= 0).all()) else detections[np.argsort(turns, kind="stable")]
+        rows = rows[np.lexsort((-detections.scores[rows], turns))]
+    elif (np.diff(turns) < 0).any():
+        rows = rows[np.argsort(turns, kind="stable")]
+    return detections[rows]
 
 
 def true_positives(truth: LabelledBoxes, detections: LabelledBoxes, iou: float) -> NDArray[np.bool_]:
     """`(N,)` whether each detection is right; the earlier one takes a truth."""
     right = np.zeros(len(detections), bool)
-    classes = 1 + max((int(each.classes.max()) for each in (truth, detections) if len(each)), default=0)
+    if not len(truth):
+        return right
+    classes = 1 + max(int(each.classes.max(initial=0)) for each in (truth, detections))
     keys, wanted = (each.frames * classes + each.classes for each in (truth, detections))
     by_key = np.argsort(keys, kind="stable")
-    first, last = (np.searchsorted(keys, wanted, side, sorter=by_key) for side in ("left", "right"))
-    able = np.flatnonzero(last > first)  # those with any truth of their frame and class
+    groups, starts, sizes = np.unique(keys[by_key], return_index=True, return_counts=True)
+    place = np.searchsorted(groups, wanted).clip(max=len(groups) - 1)
+    able = np.flatnonzero(groups[place] == wanted)
     if not len(able):
         return right
-    # One row for each pair of such a detection and such a truth, detection by detection.
-    number = (last - first)[able]
+    # One row for each pair of a detection and a truth of its frame and class, detection by detection.
+    number, starts = sizes[place[able]], starts[place[able]]
     begins = np.cumsum(number) - number
-    pairs = by_key[np.arange(number.sum()) + np.repeat(first[able] - begins, number)]
+    pairs = by_key[np.arange(number.sum()) + np.repeat(starts - begins, number)]
     overlap = overlaps(np.repeat(detections.boxes[able], number, axis=0), truth.boxes[pairs])
     most = np.repeat(np.maximum.reduceat(overlap, begins), number)
     hits = np.flatnonzero((overlap == most) & (overlap >= iou))

@@ -61,7 +61,7 @@ def per_class_png(measured: Sequence[PeopleMetrics]) -> bytes:
 
     order = most_frequent_first(measured[0])
     width = min(max(5.0, 1.5 + 0.25 * len(order)), 32.0)  # inches
-    figure = Figure(figsize=(width, 4.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(width, 5.5), dpi=100, layout="constrained")
     axes = figure.add_subplot(ylabel="average precision, %", ylim=(0, 100))
     share = 0.8 / len(measured)
     for number, metrics in enumerate(measured):
@@ -71,6 +71,7 @@ def per_class_png(measured: Sequence[PeopleMetrics]) -> bytes:
         axes.bar(places, values, share, label=label if not label.startswith("_") else f" {label}")
     names = [f"{shortened(measured[0].classes[i].name)} ({measured[0].classes[i].people})" for i in order]
     axes.set_xticks(range(len(order)), names, rotation=90, fontsize=8, parse_math=False)
+    axes.margins(x=0.01)
     axes.legend()
     file = io.BytesIO()
     with warnings.catch_warnings():

@@ -71,7 +71,7 @@ def test_a_picture_of_80_classes_of_two_networks_is_wide():
     names = tuple(f"class {label}" for label in range(80))
     made = [PeopleEvaluation(n, frames, truth_of(frames), found, names, (), n) for n in ("Slow-only", "SlowFast")]
     with Image.open(io.BytesIO(per_class_png([*map(measure_people, made)]))) as picture:
-        assert picture.size == (2150, 450)
+        assert picture.size == (2150, 550)
 
 
 def test_evaluations_of_other_classes_have_no_common_report(tmp_path):
