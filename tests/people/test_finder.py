@@ -127,7 +127,7 @@ class Evil:
 def test_a_file_in_the_cache_that_is_no_weights_is_named_and_runs_nothing(cache, content):
     path = cache / WEIGHTS.url.rsplit("/", 1)[1]
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="does not hold the weights.*delete it"):
+    with pytest.raises(ValueError, match=r"does not hold the weights.*delete it"):
         PersonDetector(NAME, device="cpu")
 
 
