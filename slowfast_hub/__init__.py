@@ -12,10 +12,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from slowfast_hub.people.finder import PersonDetector as PersonDetector
+    from slowfast_hub.people.tracker import Tracker as Tracker
     from slowfast_hub.predict.detector import Detector as Detector
     from slowfast_hub.predict.features import FeatureExtractor as FeatureExtractor
     from slowfast_hub.predict.features import Features as Features
     from slowfast_hub.predict.features import features as features
+    from slowfast_hub.predict.people_features import PeopleFeatureExtractor as PeopleFeatureExtractor
+    from slowfast_hub.predict.people_features import PeopleFeatures as PeopleFeatures
     from slowfast_hub.predict.predictor import Predictor as Predictor
     from slowfast_hub.predict.predictor import classify as classify
     from slowfast_hub.predict.segments import Segment as Segment
@@ -54,8 +57,10 @@ if TYPE_CHECKING:
 
 HOME = {
     "people.finder": ("PersonDetector",),
+    "people.tracker": ("Tracker",),
     "predict.detector": ("Detector",),
     "predict.features": ("FeatureExtractor", "Features", "features"),
+    "predict.people_features": ("PeopleFeatureExtractor", "PeopleFeatures"),
     "predict.predictor": ("Predictor", "classify"),
     "predict.segments": ("Segment",),
     "predict.stream": ("StreamClassifier", "WindowScore"),

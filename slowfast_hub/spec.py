@@ -540,6 +540,7 @@ class Detection:
     labels: tuple[str, ...]
     video: VideoInfo
     model: str
+    names: tuple[str, ...] = ()  # who they are, where whoever gave the boxes says so
 
     def top(self, k: int = 3) -> list[list[dict[str, str | float]]]:
         """For each person the `k` best classes, best first, as `Prediction.top`."""
@@ -547,7 +548,7 @@ class Detection:
 
     def as_json(self, k: int = 3) -> dict[str, object]:
         """All of it as plain values; of each person the `k` best classes."""
-        people = zip(self.ids.tolist(), self.boxes.tolist(), self.box_scores.tolist(), self.top(k))
+        people = zip(self.names or self.ids.tolist(), self.boxes.tolist(), self.box_scores.tolist(), self.top(k))
         return {
             "at_s": self.at_s,
             "people": [
@@ -558,7 +559,7 @@ class Detection:
     def __repr__(self) -> str:
         lines = [
             f"  person {person}: " + ", ".join(f"{row['label']} {row['score']:.2f}" for row in top)
-            for person, top in zip(self.ids.tolist(), self.top(3))
+            for person, top in zip(self.names or self.ids.tolist(), self.top(3))
         ]
         return (
             f"Detection({self.model}: {len(self.boxes)} people at {self.at_s:.2f} s of {self.video.source}"

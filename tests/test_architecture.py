@@ -34,6 +34,7 @@ AT_ONCE: dict[str, set[str]] = {
     "people": {"torch", "numpy"},
     "video": {"torch", "numpy", "av"},
     "transforms": {"torch", "numpy"},
+    "trainer": {"torch", "numpy"},
     "apps": {"typer", "rich"},
 }
 # ... and which inside functions only.

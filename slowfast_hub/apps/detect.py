@@ -185,7 +185,7 @@ def write_csv(file: Path, answer: Row) -> None:
             if not row["people"]:
                 table.writerow((at, *[""] * (len(HEADER) - 1)))
             for who in row["people"]:
-                place = (at, who["person"], *(f"{side:.2f}" for side in who["box"]))
+                place = (at, cell(str(who["person"])), *(f"{side:.2f}" for side in who["box"]))
                 for best in who["top"] or [{"label": "", "score": None}]:
                     said = "" if best["score"] is None else f"{best['score']:.4f}"
                     table.writerow((*place, cell(best["label"]), said, f"{who['box_score']:.4f}"))

@@ -1,4 +1,4 @@
-"""People and what they do, drawn on pictures: a box each, and beside it a dark plate with id, actions and scores.
+"""People and what they do, drawn on pictures: a box each, and a dark plate with who it is, actions and scores.
 
 Between two moments at which a network looked, the nearer one says who is there and what they do, and the boxes of those
 who are in both move on a straight line.
@@ -44,18 +44,22 @@ class Captioned:
 
     box: Rectangle
     person: int
+    called: str
     actions: Actions
 
 
 def captioned(detection: Detection, *, top_k: int, score: float) -> list[Captioned]:
     """The people of a moment with their best actions: at most `top_k`, and none below `score`."""
+    ids = detection.ids.tolist()
+    names = detection.names or [f"#{person}" for person in ids]
     return [
         Captioned(
             (box[0], box[1], box[2], box[3]),
             person,
+            called,
             tuple((str(row["label"]), float(row["score"])) for row in best if float(row["score"]) >= score),
         )
-        for person, box, best in zip(detection.ids.tolist(), detection.boxes.tolist(), detection.top(top_k))
+        for person, called, box, best in zip(ids, names, detection.boxes.tolist(), detection.top(top_k))
     ]
 
 
@@ -71,7 +75,7 @@ def draw_people(picture: Tensor, people: Sequence[Captioned]) -> Tensor:
         draw.rectangle(person.box, outline=colour_of(person.person), width=max(2, height // 360))
     taken: list[Rectangle] = []
     for person in people[:MOST_PLATES]:
-        plate = plate_of(person.person, person.actions, (width, height))
+        plate = plate_of(person.person, person.called, person.actions, (width, height))
         boxes = [each.box for each in people[:MOST_PLATES]]
         taken.append(place(person.box, plate.size, taken, boxes, (width, height)))
         image.paste(plate, (round(taken[-1][0]), round(taken[-1][1])), mask=plate)
@@ -79,8 +83,8 @@ def draw_people(picture: Tensor, people: Sequence[Captioned]) -> Tensor:
 
 
 @lru_cache(maxsize=32)  # the same on all pictures until the next moment
-def plate_of(person: int, actions: Actions, picture: tuple[int, int]) -> Image:
-    """Id and actions on a plate for a picture of this width and height, with a rim in the colour of the box."""
+def plate_of(person: int, called: str, actions: Actions, picture: tuple[int, int]) -> Image:
+    """Who it is and the actions, on a plate for a picture of this width and height; its rim is coloured as the box."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(max(SMALLEST, picture[1] // LETTERS))
@@ -88,7 +92,7 @@ def plate_of(person: int, actions: Actions, picture: tuple[int, int]) -> Image:
     above, below = font.getbbox("Ag(")[1::2]
     row = below + above // 2
     fitting = max(1, int((picture[1] - 2 * pad) // row))
-    texts = lines_of(person, actions[:fitting], font, picture[0] - 4 * pad)
+    texts = lines_of(called, actions[:fitting], font, picture[0] - 4 * pad)
     size = ceil(max(map(font.getlength, texts))) + 4 * pad, ceil(row * len(texts)) + 2 * pad
     plate = Image.new("RGBA", size, PLATE)
     draw = ImageDraw.Draw(plate)
@@ -102,10 +106,10 @@ def colour_of(person: int) -> str:
     return COLOURS[person % len(COLOURS)]
 
 
-def lines_of(person: int, actions: Actions, font: Font, width: float) -> list[str]:
-    """The id, and each action with its score, the labels cut so that a line has `width` px."""
+def lines_of(called: str, actions: Actions, font: Font, width: float) -> list[str]:
+    """Who it is, and each action with its score, cut so that a line has `width` px."""
     labels = [" ".join(label[:LONGEST].split()) for label, _ in actions] or [""]
-    labels[0] = f"#{person} {labels[0]}"
+    labels[0] = f"{' '.join(called[:LONGEST].split())} {labels[0]}"
     ends = [f" {score:.2f}" for _, score in actions] or [""]
     return [cut(label, end, font, width) for label, end in zip(labels, ends)]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 def roi_align(maps: Tensor, rois: Tensor, grid: int, scale: float, aligned: bool) -> Tensor:
     """Maps `(B, C, H, W)` and rois `(N, 5)`, in pixels of pictures 1 / scale as large, to `(N, C, grid, grid)`.
 
-    A bin has a sample for each place of the map that it spans (torchvision's sampling_ratio 0, as all projects have it).
+    A bin has a sample for each place of the map that it spans: torchvision's sampling_ratio 0, as all projects have it.
     Plain torch on MPS and while a graph is exported: there torchvision has no kernel.
     """
     if maps.device.type == "mps" or torch.compiler.is_exporting():

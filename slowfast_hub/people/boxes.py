@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from slowfast_hub.spec import one_of
@@ -20,6 +19,7 @@ UNITS = ("px", "normalised")
 
 # A side of two pixels is no person, and a normalised place of 2 lies a whole picture outside.
 MOST_NORMALISED = 2.0
+MOST_PEOPLE = 1000  # at one moment: whoever follows and cuts them makes tables of all pairs
 
 
 def unit_of(boxes: Tensor) -> Unit:
@@ -48,10 +48,13 @@ def check_boxes(boxes: Tensor, *, unit: Unit = "normalised", where: Sequence[str
 def in_pixels(boxes: Tensor, *, width: int, height: int, unit: Unit | None = None, where: Sequence[str] = ()) -> Tensor:
     """Boxes `(N, 4)` float32 in pixels of a picture of `width` x `height`, cut to it.
 
-    unit: None finds out with `unit_of`. ValueError as `check_boxes`, and for a box wholly outside of the picture.
+    unit: None finds out with `unit_of`. ValueError as `check_boxes`, for a box wholly outside of the picture, and for
+    more than MOST_PEOPLE.
     """
     if unit is not None:
         one_of("unit", unit, UNITS)
+    if len(boxes) > MOST_PEOPLE:
+        raise ValueError(f"{len(boxes)} boxes at one moment; at most {MOST_PEOPLE} are taken")
     unit = unit or unit_of(boxes)
     check_boxes(boxes, unit=unit, where=where)
     sides = boxes.new_tensor([width, height, width, height])

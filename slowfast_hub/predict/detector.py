@@ -211,7 +211,7 @@ class Detector:
     def detection(self, info: VideoInfo, scored: Scored, ids: Tensor) -> Detection:
         """The answer for one moment."""
         found, probs = scored.people, scored.values.reshape(len(ids), self.model.num_classes)
-        return Detection(scored.at_s, found.boxes, probs, found.scores, ids, self.labels, info, self.name)
+        return Detection(scored.at_s, found.boxes, probs, found.scores, ids, self.labels, info, self.name, found.names)
 
 
 def check_takes_boxes(name: str, arch: Arch) -> None:

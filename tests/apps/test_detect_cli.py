@@ -82,7 +82,7 @@ def test_json_has_the_people_of_every_moment_of_the_table(network, video, table)
     answer = json.loads(result.stdout)
     expected = [detection.as_json(2) for detection in Detector(network).along(str(video), boxes=table)]
     assert answer["moments"] == expected
-    assert [[who["person"] for who in row["people"]] for row in expected] == [[0, 1], [1]]
+    assert [[who["person"] for who in row["people"]] for row in expected] == [["eve", "bob"], ["bob"]]
     assert answer["model"] == network
     assert (answer["video"]["width"], answer["video"]["frames"]) == (24, 120)
 
@@ -95,14 +95,14 @@ def test_a_csv_has_a_row_for_each_action_and_is_a_table_of_boxes(network, video,
     assert tuple(rows[0]) == HEADER
     assert len(rows) == 3 * 5
     assert rows[0] | {"label": "", "score": ""} == {
-        **dict(zip(("time", "person", "x1", "y1", "x2", "y2"), ("0.500", "0", "2.00", "3.00", "14.00", "17.00"))),
+        **dict(zip(("time", "person", "x1", "y1", "x2", "y2"), ("0.500", "eve", "2.00", "3.00", "14.00", "17.00"))),
         **{"label": "", "score": "", "box_score": "0.9000"},
     }
     assert {row["label"] for row in rows} == {*LABELS[:2], "'=1+1", *LABELS[3:]}  # no formula
     (again, _) = Detector(network).along(str(video), boxes=tmp_path / "out.csv")
     assert again.boxes.tolist() == [[2, 3, 14, 17], [10, 1, 22, 18]]
     assert again.box_scores.tolist() == pytest.approx([0.9, 0.5])
-    assert set(read_boxes(tmp_path / "out.csv").people) == {"0", "1"}
+    assert set(read_boxes(tmp_path / "out.csv").people) == {"eve", "bob"}
 
 
 def test_one_moment_alone_is_asked_for_by_its_time(network, video, known):

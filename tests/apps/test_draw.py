@@ -1,5 +1,7 @@
 """People on pictures: boxes where they are, plates inside the picture and off each other, times between moments."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def detection(at_s: float, people: dict[int, tuple[float, ...]], score: float = 
 
 def test_a_box_is_drawn_where_it_is_and_the_picture_given_stays_as_it_was():
     picture = torch.zeros(240, 320, 3, dtype=torch.uint8)
-    drawn = draw_people(picture, [Captioned((100, 120, 140, 220), 0, ())])
+    drawn = draw_people(picture, [Captioned((100, 120, 140, 220), 0, "#0", ())])
     assert drawn.shape == (240, 320, 3)
     assert drawn.dtype == torch.uint8
     coloured = (drawn == torch.tensor(ORANGE)).all(-1)
@@ -55,32 +57,32 @@ def test_nobody_leaves_the_picture_as_it_is():
 def test_letters_are_a_fortieth_of_the_height_and_never_too_small(height, letters):
     """Two more actions make a plate higher by two lines, and a line is 1.3 to 1.7 times what letters are."""
     actions = (("walk", 0.9), ("sit", 0.5), ("run", 0.2))
-    one, three = (plate_of(0, actions[:count], (1920, height)).height for count in (1, 3))
+    one, three = (plate_of(0, "#0", actions[:count], (1920, height)).height for count in (1, 3))
     assert 1.2 < (three - one) / 2 / letters < 1.7
 
 
 def test_labels_that_are_too_long_are_cut_and_their_scores_stay():
-    short, long = (plate_of(0, ((label, 0.5),), (320, 240)) for label in ("walk", "talk to a group " * 1000))
+    short, long = (plate_of(0, "#0", ((label, 0.5),), (320, 240)) for label in ("walk", "talk to a group " * 1000))
     assert short.width < long.width <= 320
     assert short.height == long.height
-    score = np.asarray(plate_of(0, (("", 0.5),), (320, 240)))  # "#0  0.50"
+    score = np.asarray(plate_of(0, "#0", (("", 0.5),), (320, 240)))  # "#0  0.50"
     assert np.array_equal(np.asarray(long)[:, -20:], score[:, -20:])
 
 
 def test_more_actions_than_fit_into_a_picture_are_left_out():
-    assert plate_of(0, tuple((f"action {k}", 0.5) for k in range(400)), (320, 240)).height <= 240
+    assert plate_of(0, "#0", tuple((f"action {k}", 0.5) for k in range(400)), (320, 240)).height <= 240
 
 
 def test_a_crowd_has_all_its_boxes():
     """1000 people in a table must not take minutes; their plates would hide them anyway."""
-    people = [Captioned((x, 200, x + 5, 220), 0, (("walk", 0.5),)) for x in range(0, 1000)]
+    people = [Captioned((x, 200, x + 5, 220), 0, "#0", (("walk", 0.5),)) for x in range(0, 1000)]
     drawn = draw_people(torch.zeros(240, 1200, 3, dtype=torch.uint8), people)
     assert (drawn[220, 200:1000] == torch.tensor(ORANGE)).all()  # right of the plates
 
 
 def test_line_breaks_and_other_alphabets_in_labels_draw_one_line():
-    one = plate_of(3, (("walk", 0.5),), (320, 240))
-    assert plate_of(3, (("w\n\n\tk\u4e2d\x00", 0.5),), (320, 240)).height == one.height
+    one = plate_of(3, "#3", (("walk", 0.5),), (320, 240))
+    assert plate_of(3, "#3", (("w\n\n\tk\u4e2d\x00", 0.5),), (320, 240)).height == one.height
 
 
 def test_a_plate_stands_above_its_box_where_there_is_room():
@@ -163,7 +165,7 @@ def test_moments_are_asked_for_when_their_time_comes_and_all_of_them_in_the_end(
 
 def test_actions_below_the_score_are_left_out():
     (person,) = captioned(detection(0, {4: (1, 2, 3, 4)}, score=0.75), top_k=2, score=0.5)
-    assert person == Captioned((1, 2, 3, 4), 4, (("walk", 0.75),))
+    assert person == Captioned((1, 2, 3, 4), 4, "#4", (("walk", 0.75),))
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (49, 65)])
@@ -205,3 +207,8 @@ def test_a_moment_is_drawn_on_the_picture_shown_then(tmp_path):
     assert drawn.shape == (240, 320, 3)
     assert drawn[-1, -1].tolist() == [25] * 3
     assert drawn[150, 140].tolist() == ORANGE
+
+
+def test_people_whose_names_are_known_are_drawn_with_them():
+    (person,) = captioned(replace(detection(0.0, {4: (1, 2, 3, 4)}), names=("eve",)), top_k=1, score=0.0)
+    assert (person.person, person.called) == (4, "eve")

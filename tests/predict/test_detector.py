@@ -96,8 +96,9 @@ def test_a_box_partly_outside_is_cut_to_the_picture(detect):
         ([[float("nan"), 3, 4, 17]], "box 0 is not finite"),
         ([[2, 3, 14]], r"boxes are \(N, 4\).*got \(1, 3\)"),
         ([1.0, 2.0], r"boxes are \(N, 4\)"),
+        ([[2, 3, 14, 17]] * 1001, "1001 boxes at one moment; at most 1000"),
     ],
-    ids=["reversed", "empty", "outside", "nan", "three", "flat"],
+    ids=["reversed", "empty", "outside", "nan", "three", "flat", "crowd"],
 )
 def test_what_is_no_box_is_said_by_its_number(detect, boxes, says):
     with pytest.raises(ValueError, match=says):
@@ -205,6 +206,8 @@ def test_a_table_brings_its_moments_names_and_scores(detect, tmp_path: Path):
     answers = list(detect.along(frames, boxes=table))
     assert [answer.at_s for answer in answers] == [1.0, 2.5]
     assert [answer.ids.tolist() for answer in answers] == [[0, 1], [1]]
+    assert [answer.names for answer in answers] == [("bob", "ann"), ("ann",)]
+    assert answers[1].as_json()["people"][0]["person"] == "ann"
     assert [answer.box_scores.tolist() for answer in answers] == [pytest.approx([0.9, 1.0]), pytest.approx([0.8])]
     torch.testing.assert_close(answers[1].probs, detect(frames, at_s=2.5, boxes=str(table)).probs, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"people.csv has no boxes at 2 s .* nearest are at 2.5 s"):
