@@ -35,9 +35,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 RECIPE = Recipe(
     "slowfast_r14_4x16_w16",
     optimizer="adamw",
-    lr=2e-3,
+    lr=4e-3,
     weight_decay=0.05,
-    batch_size=4,
+    batch_size=8,
     clip_grad=5.0,
     epochs=3,
     warmup_epochs=0.3,
