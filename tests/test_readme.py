@@ -1,4 +1,4 @@
-"""Every Python block of the README and of docs/video.md runs, and what its comments promise is what comes out."""
+"""Every Python block of the README, docs/video.md and docs/detection.md runs, and what its comments promise is what comes out."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXT = README + (ROOT / "docs" / "video.md").read_text(encoding="utf-8")
+TEXT = README + "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("video.md", "detection.md"))
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
