@@ -271,6 +271,8 @@ class SlowFastArch(Arch):
             raise ValueError(f"lateral_norm belongs to lateral='tconv'; lateral is {self.lateral!r}")
         if self.fast_input == "half" and self.pool != "global":
             raise ValueError("fast_input='half' leaves maps of two sizes: needs pool='global'")
+        if self.fast_input == "half" and self.roi is not None:
+            raise ValueError("fast_input='half' leaves maps of two sizes, and a detector (roi) cuts boxes out of one")
         if self.fast_input in ("gray", "diff") and self.in_chans != 3:
             raise ValueError(
                 f"fast_input={self.fast_input!r} is computed from RGB: needs in_chans=3, got {self.in_chans}"

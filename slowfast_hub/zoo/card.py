@@ -146,7 +146,10 @@ def introduction(description: Description, repo: str | None) -> str:
     spread = (
         "one of each equal part of the video" if clip.sampling == "segments" else f"one every {clip.stride} {clock}"
     )
-    boxes = "; with boxes it gives logits for each of them" if arch.roi else ""
+    boxes, use = "", ""
+    if arch.roi:
+        boxes = " and boxes `rois (N, 5)`, for each of which it gives logits"
+        use = "\n`slowfast_hub.Detector(model)` says who does what in a video.\n"
     classes = f"{arch.num_classes}" + (", named in `config.json`" if description.labels else "")
     return f"""# {description.name}
 
@@ -160,7 +163,7 @@ model = from_pretrained("{repo or "path/to/this/folder"}")
 
 `model` takes batches of clips `({arch.in_chans}, {clip.frames}, {clip.crop}, {clip.crop})`{boxes}. `model.arch.clip` is
 the recipe below, `model.labels` are the classes.
-
+{use}
 | | |
 |---|---|
 | classes | {classes} |

@@ -132,6 +132,7 @@ def test_field_matters(arch: type, field: str):
         ({"nonlocal_kind": "softmax"}, "nonlocal_kind belongs to non-local blocks: give nonlocal_at too"),
         ({"nonlocal_out_bias": False}, "nonlocal_out_bias belongs to non-local blocks"),
         ({"roi": RoISpec(), "pool": "window_probs"}, "a detector .roi. has boxes"),
+        ({"roi": RoISpec(), "fast_input": "half"}, "maps of two sizes, and a detector .roi. cuts boxes out of one"),
         ({"fast_depth": 34}, "fast_depth must be one of 14, 26, 50, 101, 152; got 34"),
         ({"nonlocal_pool": 2}, "nonlocal_pool is a tuple of 3"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),

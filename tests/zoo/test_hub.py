@@ -103,7 +103,9 @@ def test_detector_survives_a_folder(tmp_path):
     clips, rois = torch.rand(1, 3, 16, 32, 32), torch.tensor([[0.0, 2.0, 2.0, 20.0, 30.0]])
     with torch.inference_mode():
         assert torch.equal(found(clips, rois), model(clips, rois))
-    assert "action-detection" in (tmp_path / "README.md").read_text()
+    card = (tmp_path / "README.md").read_text()
+    assert "action-detection" in card
+    assert "slowfast_hub.Detector(model)" in card
 
 
 def test_other_number_of_classes_is_a_new_head_without_labels(tmp_path):
