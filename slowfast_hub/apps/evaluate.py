@@ -135,6 +135,7 @@ def evaluate(
                 val_share=val_share,
                 split_seed=split_seed,
                 fps=fps,
+                need_videos=bool(models),
             )
             frames = part_of(people, part)
             limits = limits_of(limit, LONG)

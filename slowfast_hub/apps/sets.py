@@ -122,6 +122,7 @@ def read_people_set(
     val_share: float,
     split_seed: int,
     fps: float | None,
+    need_videos: bool = True,
 ) -> LabelledPeople:
     """The set of people that the options above tell of."""
     from slowfast_hub.trainer.formats.people import read_people
@@ -139,6 +140,7 @@ def read_people_set(
         val_share=val_share,
         seed=split_seed,
         fps=fps,
+        need_videos=need_videos,
     )
 
 

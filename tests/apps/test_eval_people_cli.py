@@ -1,6 +1,7 @@
 """`slowfast-hub eval` on people: detectors and files of detections to figures, reports, exit codes."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,9 @@ def test_the_file_of_detections_is_worth_the_same_without_the_network(networks, 
     assert read["classes"] == told["classes"]
     assert read["mean_ap"] == told["mean_ap"]
     assert read["protocol"] == "15 detections of detections.csv"
+    (tmp_path / "alone").mkdir()
+    alone = Path(shutil.copy(data, tmp_path / "alone"))  # where there are no videos
+    assert json.loads(run("--predictions", tmp_path / "detections.csv", "--data", alone, "--json").stdout) == [read]
 
 
 def test_found_boxes_are_taken_where_the_set_has_them(networks, data, tmp_path):

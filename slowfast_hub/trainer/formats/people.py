@@ -51,6 +51,7 @@ def read_people(
     val_share: float = 0.2,
     seed: int = 0,
     fps: float | None = None,
+    need_videos: bool = True,
 ) -> LabelledPeople:
     """The key frames of a table of boxes, an export of CVAT, Label Studio or VIA, or a folder as AVA is distributed.
 
@@ -60,7 +61,8 @@ def read_people(
     for each line; else classes.txt beside the file, else the labels that appear. offset_s: what the first frame of a
     file has as its time in the annotations; None is 0, but for films of AVA's form that were cut at second 900. unit:
     of boxes; None finds out for each file. every_s: see `read_boxes`. group_from, val_share, seed, fps: see
-    `read_videos`; videos are split, never moments.
+    `read_videos`; videos are split, never moments. need_videos: False for who wants the annotations alone, as a file of
+    detections is measured by them: videos that are not there are no error, and their times stay as they are written.
     Errors: ValueError names file and line, FileNotFoundError counts the videos that are not there.
     """
     if not 0 <= val_share < 1:
@@ -78,7 +80,9 @@ def read_people(
         every_s=every_s,
         fps=fps,
     )
-    return labelled(sources, offset_s=offset_s, group_from=group_from, val_share=val_share, seed=seed)
+    return labelled(
+        sources, offset_s=offset_s, group_from=group_from, val_share=val_share, seed=seed, need_videos=need_videos
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,13 @@ class Draft:
 
 
 def labelled(
-    sources: Sources, *, offset_s: float | None, group_from: str | None, val_share: float, seed: int
+    sources: Sources,
+    *,
+    offset_s: float | None,
+    group_from: str | None,
+    val_share: float,
+    seed: int,
+    need_videos: bool = True,
 ) -> LabelledPeople:
     """Key frames of what was gathered."""
     units = {table.unit: table.file.name for table in sources.all_tables()}
@@ -177,7 +187,7 @@ def labelled(
     notes = [*sources.notes, *classes.notes]
     if found:
         notes += add_found_moments(sources, drafts, found)
-    maker = FrameMaker(sources, drafts, offset_s, group_from)
+    maker = FrameMaker(sources, drafts, offset_s, group_from, need_videos=need_videos)
     frames: dict[str, list[KeyFrame]] = {"": [], "train": [], "val": [], "test": []}
     for (part, key), draft in drafts.items():
         also = tuple(Person(box, (), 1.0 if score is None else score, person) for box, person, score in draft.found)
@@ -273,7 +283,9 @@ def add_found_moments(sources: Sources, drafts: Drafts, found: Iterable[Instant]
 class FrameMaker:
     """Key frames with their files, times and groups."""
 
-    def __init__(self, sources: Sources, drafts: Drafts, offset_s: float | None, group_from: str | None) -> None:
+    def __init__(
+        self, sources: Sources, drafts: Drafts, offset_s: float | None, group_from: str | None, *, need_videos: bool
+    ) -> None:
         self._files, self._group_from = sources.videos, group_from
         places: dict[str, str] = {}
         self._ends_ms: dict[str, int] = {}
@@ -284,7 +296,9 @@ class FrameMaker:
         if "" in places:
             raise ValueError(f"{places['']}: names no video; add a column video")
         entries = [Entry(self._files.path(name), name, "", where=where) for name, where in places.items()]
-        self._folders = folders_among(entries)
+        there = [entry for entry in entries if need_videos or os.path.exists(entry.video)]
+        self._folders = folders_among(there)
+        self._lost = {entry.video for entry in entries} - {entry.video for entry in there}
         if self._files.fps is not None and not self._folders:
             raise ValueError(f"fps={self._files.fps:g} is for folders of frames, and there are none")
         self._cut = all(draft.table.form == "AVA" for draft in drafts.values()) and all(
@@ -336,7 +350,7 @@ class FrameMaker:
 
     def _find_offset_s(self, name: str, path: Path) -> float:
         """What a file's first frame has as its time: 900 s for what was cut from a film."""
-        if self._asked_s is not None or not self._cut:
+        if self._asked_s is not None or not self._cut or path in self._lost:
             return self._asked_s or 0.0
         if path in self._folders:
             return CUT_S

@@ -315,3 +315,16 @@ def test_nobody_pixels_groups_and_scores_are_written_too(tmp_path):
     frames = KeyFrame(np.zeros((2, 4, 4, 3), np.uint8), 0.0, (person,))
     with pytest.raises(TypeError, match=r"a table names files; got a video of ndarray"):
         write_people(tmp_path / "memory.csv", LabelledPeople(("a", "b"), (frames,)))
+
+
+def test_annotations_can_be_read_without_their_videos(folder):
+    """As the official evaluation of AVA does: 37 lines of a csv are all there is."""
+    root = folder(ava_val__csv="".join(f"-film,{902 + k:04d},0.1,0.1,0.5,0.9,12,{k}\n" for k in range(37)))
+    with pytest.raises(FileNotFoundError, match="1 of 1 videos are not there"):
+        read_people(root / "ava_val.csv", val_share=0)
+    read = read_people(root / "ava_val.csv", val_share=0, need_videos=False)
+    assert [(frame.title, frame.time, frame.at_s) for frame in read.train[:2]] == [
+        ("-film", "0902", 902.0),
+        ("-film", "0903", 903.0),
+    ]
+    assert (len(read.train), len(read.evaluated)) == (37, 60)
