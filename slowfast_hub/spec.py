@@ -344,6 +344,10 @@ class VideoInfo:
         """When a frame stops being shown, in seconds of the file: when the next begins; the last has a mean length."""
         return self.time_s(frame + 1) if frame + 1 < self.frames else self.time_s(frame) + 1 / self.fps
 
+    def begin_s(self, frame: int) -> float:
+        """`time_s`, of frames behind the last one as if the video went on: where annotations of another file lead."""
+        return self.time_s(frame) if frame < self.frames else self.start_s + frame / self.fps
+
     def as_json(self) -> dict[str, str | int | float]:
         """What is known, as plain values, without the times of single frames."""
         names = ("source", "frames", "fps", "width", "height", "rotation", "start_s", "duration_s")

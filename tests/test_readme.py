@@ -1,4 +1,4 @@
-"""Every Python block of the README, docs/video.md and docs/detection.md runs, and what its comments promise is what comes out."""
+"""Every Python block of the README and of two pages of docs/ runs, and what its comments promise is what comes out."""
 
 import ast
 import re

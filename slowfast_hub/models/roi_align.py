@@ -38,8 +38,12 @@ def plain_roi_align(maps: Tensor, rois: Tensor, grid: int, scale: float, aligned
     size = size if aligned else size.clamp(min=1.0)
     down = shares(begin[:, 1], size[:, 1], grid, height)
     right = shares(begin[:, 0], size[:, 0], grid, width)
-    pictures = maps[rois[:, 0].long()]  # (N, C, H, W)
-    return down.unsqueeze(1) @ pictures @ right.transpose(1, 2).unsqueeze(1)
+    places = maps.permute(0, 2, 3, 1)  # (B, H, W, C)
+    if len(maps) == 1:  # no copy of the map for each box
+        rows = (down.flatten(0, 1) @ places[0].flatten(1)).view(rois.shape[0], grid, width, maps.shape[1])
+    else:
+        rows = torch.einsum("ngh,nhwc->ngwc", down, places[rois[:, 0].long()])
+    return (right.unsqueeze(1) @ rows).permute(0, 3, 1, 2)
 
 
 def shares(begin: Tensor, size: Tensor, grid: int, length: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +74,16 @@ def found(values: object, info: VideoInfo, unit: Unit | None) -> Found:
 
 def of_table(file: Path, info: VideoInfo, unit: Unit | None) -> Boxes:
     """The people of a video in a table; asked for another moment than the table knows, it is a ValueError."""
-    table = read_boxes(file, unit=unit, seconds_of=lambda video, frame: info.time_s(min(frame, info.frames - 1)))
+    table = read_boxes(file, unit=unit, seconds_of=lambda video, frame: info.begin_s(frame))
     known = moments(table, info.source)
     times_s = [moment.time_s for moment in known]
     people = [people_of(file, moment, info) for moment in known]
     slack_s = 0.5 / info.fps  # the same frame
 
     def at(at_s: float, picture: Tensor | None) -> Found:
-        near = min(range(len(times_s)), key=lambda number: abs(times_s[number] - at_s))
+        after = bisect_left(times_s, at_s)
+        around = range(max(0, after - 1), min(after + 1, len(times_s)))
+        near = min(around, key=lambda number: abs(times_s[number] - at_s))
         if not abs(times_s[near] - at_s) <= slack_s:
             raise ValueError(
                 f"{file} has no boxes at {at_s:g} s of {info.source}; the nearest are at {times_s[near]:g} s"

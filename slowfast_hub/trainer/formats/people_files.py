@@ -82,9 +82,8 @@ class VideoFiles:
         return self._infos[name]
 
     def seconds_of(self, name: str, frame: int) -> float:
-        """When a frame of a video begins; frames behind its end as if it went on."""
-        info = self.info(name)
-        return info.time_s(frame) if frame < info.frames else info.start_s + frame / info.fps
+        """When a frame of a video begins."""
+        return self.info(name).begin_s(frame)
 
 
 def gather(
