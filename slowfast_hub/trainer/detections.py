@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from slowfast_hub.trainer.frame_map import LabelledBoxes
-from slowfast_hub.trainer.keyframes import KeyFrame
+from slowfast_hub.trainer.keyframes import Instant, KeyFrame, instant
 from slowfast_hub.zoo.save import whole_file
 
 HEADER = ("video", "time", "x1", "y1", "x2", "y2", "label", "score")
@@ -31,10 +31,6 @@ def moment_of(frame: KeyFrame) -> tuple[str, str]:
     """What a file of detections calls a key frame: its video and its second, as the annotations of the set do."""
     video = frame.title or (fspath(frame.video) if isinstance(frame.video, str | PathLike) else frame.name)
     return str(video), frame.time if SECONDS.fullmatch(frame.time) else f"{frame.at_s:.12g}"
-
-
-def in_ms(seconds: float | str) -> int:
-    return round(1000 * float(seconds))
 
 
 def write_detections(
@@ -57,7 +53,7 @@ def read_detections(path: str | Path, frames: Sequence[KeyFrame], classes: Seque
 
     ValueError with the file and about the line for what is no such file.
     """
-    numbers = {(video, in_ms(time)): number for number, (video, time) in enumerate(map(moment_of, frames))}
+    numbers = {instant(video, float(time)): number for number, (video, time) in enumerate(map(moment_of, frames))}
     parts, strays, at = list[LabelledBoxes](), 0, 0
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         begin = file.readline()
@@ -83,7 +79,7 @@ def read_detections(path: str | Path, frames: Sequence[KeyFrame], classes: Seque
 
 
 def boxes_of(
-    rows: np.ndarray, numbers: Mapping[tuple[str, int], int], labels: Mapping[str, int] | None, count: int
+    rows: np.ndarray, numbers: Mapping[Instant, int], labels: Mapping[str, int] | None, count: int
 ) -> LabelledBoxes:
     """Of read lines; frames that are none of `numbers` are called `len(numbers)`."""
     new = np.ones(len(rows), bool)
@@ -91,7 +87,7 @@ def boxes_of(
     begins = np.flatnonzero(new)  # detections of a frame mostly stand together
     if not np.isfinite(rows["time"]).all():
         raise ValueError("a time is not finite")
-    moments = [(video, in_ms(time)) for video, time in zip(rows["video"][begins], rows["time"][begins].tolist())]
+    moments = [instant(video, time) for video, time in zip(rows["video"][begins], rows["time"][begins].tolist())]
     frames = np.array([numbers.get(moment, len(numbers)) for moment in moments], np.int64)
     classes = rows["label"] - 1 if labels is None else np.array([known(labels, name) for name in rows["label"]])
     strays = classes[(classes < 0) | (classes >= count)]

@@ -15,6 +15,12 @@ from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.video.reader import Video, VideoReader, open_video
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
+Instant = tuple[str, int]  # video, milliseconds
+
+
+def instant(video: str, time_s: float) -> Instant:
+    """What two files mean by one moment: 902, 0902 and 902.0 are the same."""
+    return video, round(1000 * time_s)
 
 
 @dataclass(frozen=True, slots=True)
