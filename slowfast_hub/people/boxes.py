@@ -7,18 +7,20 @@ picture, as in PySlowFast (ava_dataset.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
 
 from slowfast_hub.spec import one_of
 
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Unit = Literal["px", "normalised"]
 UNITS = ("px", "normalised")
 
 # A side of two pixels is no person, and a normalised place of 2 lies a whole picture outside.
 MOST_NORMALISED = 2.0
+PERSON_SCORE = 0.8  # the least of a person that a detector found: section 5 of the paper
 MOST_PEOPLE = 1000  # at one moment: whoever follows and cuts them makes tables of all pairs
 
 
@@ -27,25 +29,36 @@ def unit_of(boxes: Tensor) -> Unit:
     return "px" if len(boxes) and float(boxes.abs().max()) > MOST_NORMALISED else "normalised"
 
 
-def check_boxes(boxes: Tensor, *, unit: Unit = "normalised", where: Sequence[str] = ()) -> None:
-    """ValueError that names the first of boxes `(N, 4)` that is none. where: what to call each of them."""
+def problems_of(boxes: Tensor) -> dict[str, Tensor]:
+    """What boxes `(N, 4)` have wrong, and which of them, `(N,)` bool: each box has one problem at most."""
+    finite = boxes.isfinite().all(1)
+    reversed_ = finite & (boxes[:, 2:] < boxes[:, :2]).any(1)
+    return {
+        "is not finite": ~finite,
+        "is reversed: x2 and y2 must lie right of and below x1 and y1 (is it x, y, width, height?)": reversed_,
+        "is empty": finite & ~reversed_ & (boxes[:, 2:] == boxes[:, :2]).any(1),
+    }
+
+
+def check_boxes(boxes: Tensor, *, unit: Unit = "normalised", where: Callable[[int], str] = "box {}".format) -> None:
+    """ValueError that names the first of boxes `(N, 4)` that is none. where: what to call a box of that number."""
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes are (N, 4): x1, y1, x2, y2; got {tuple(boxes.shape)}")
-    problems = {
-        "is not finite": ~boxes.isfinite().all(1),
-        "is reversed: x2 and y2 must lie right of and below x1 and y1 (is it x, y, width, height?)": (
-            boxes[:, 2:] < boxes[:, :2]
-        ).any(1),
-        "is empty": (boxes[:, 2:] == boxes[:, :2]).any(1),
-    }
-    for problem, bad in problems.items():
+    for problem, bad in problems_of(boxes).items():
         if bool(bad.any()):
             first = int(bad.nonzero()[0])
-            name = where[first] if where else f"box {first}"
-            raise ValueError(f"{name} {problem}; got {[round(value, 4) for value in boxes[first].tolist()]} ({unit})")
+            sides = [round(value, 4) for value in boxes[first].tolist()]
+            raise ValueError(f"{where(first)} {problem}; got {sides} ({unit})")
 
 
-def in_pixels(boxes: Tensor, *, width: int, height: int, unit: Unit | None = None, where: Sequence[str] = ()) -> Tensor:
+def in_pixels(
+    boxes: Tensor,
+    *,
+    width: int,
+    height: int,
+    unit: Unit | None = None,
+    where: Callable[[int], str] = "box {}".format,
+) -> Tensor:
     """Boxes `(N, 4)` float32 in pixels of a picture of `width` x `height`, cut to it.
 
     unit: None finds out with `unit_of`. ValueError as `check_boxes`, for a box wholly outside of the picture, and for
@@ -63,9 +76,8 @@ def in_pixels(boxes: Tensor, *, width: int, height: int, unit: Unit | None = Non
     outside = (cut[:, 2:] <= cut[:, :2]).any(1)
     if bool(outside.any()):
         first = int(outside.nonzero()[0])
-        name = where[first] if where else f"box {first}"
         raise ValueError(
-            f"{name} lies outside of the picture of {width} x {height} px; "
+            f"{where(first)} lies outside of the picture of {width} x {height} px; "
             f"got {[round(value, 2) for value in boxes[first].tolist()]} px"
         )
     return cut

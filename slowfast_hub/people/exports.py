@@ -30,7 +30,8 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from slowfast_hub.people.rows import Box, BoxRow, BoxTable, SecondsOf, check_file, from_single_rows, text_of
+from slowfast_hub.people.boxes import Box
+from slowfast_hub.people.rows import BoxRow, BoxTable, SecondsOf, check_file, from_single_rows, text_of
 
 LABELS = ("action", "actions", "activity", "activities", "label", "class")
 PEOPLE = ("person", "person_id", "track", "track_id", "id")

@@ -12,6 +12,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from slowfast_hub.people.boxes import PERSON_SCORE
+
 DEFAULT_FINDER = "fasterrcnn_resnet50_fpn"
 PERSON = 1  # the class of COCO, as torchvision counts: 0 is the background
 
@@ -29,7 +31,11 @@ class PersonDetector:
     """
 
     def __init__(
-        self, name: str | nn.Module = DEFAULT_FINDER, *, score: float = 0.8, device: str | torch.device | None = None
+        self,
+        name: str | nn.Module = DEFAULT_FINDER,
+        *,
+        score: float = PERSON_SCORE,
+        device: str | torch.device | None = None,
     ) -> None:
         if not 0 <= score <= 1:
             raise ValueError(f"score is the least of a person, from 0 to 1; got {score!r}")
@@ -57,8 +63,8 @@ def open_finder(name: str) -> nn.Module:
     names = models.list_models(module=models.detection)
     if name not in names:
         close = get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "there are"
-        raise ValueError(f"torchvision has no detector {name!r}; {hint} ({', '.join(names)})")
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}"
+        raise ValueError(f"torchvision has no detector {name!r}; {hint}")
     weights = models.get_model_weights(name).DEFAULT
     path = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
     try:

@@ -14,10 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slowfast_hub.people.boxes import Unit
+from slowfast_hub.people.boxes import Box, Unit
 
 LARGEST_FILE = 1 << 29  # bytes; AVA's training file has 48 million
-Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 SecondsOf = Callable[[str, int], float]  # (video as it is written, number of a frame from 0) -> seconds of the file
 
 
@@ -62,11 +61,6 @@ class BoxTable:
         return f"{self.file.name}{f', {self.counted} ' if self.counted else ':'}{self.lines[row]}"
 
     @property
-    def places(self) -> Sequence[str]:
-        """`where` of each row, made when it is asked for."""
-        return Places(self)
-
-    @property
     def occupied(self) -> Tensor:
         """(N,) bool: the rows that have a box."""
         return ~self.boxes.isnan().all(1)
@@ -107,19 +101,6 @@ class BoxTable:
             lines=[self.lines[number] for number in numbers],
             more={name: some(column) for name, column in self.more.items()},
         )
-
-
-class Places(Sequence[str]):
-    """The lines of a table as names: 837,318 strings that nobody asks for are not made."""
-
-    def __init__(self, table: BoxTable) -> None:
-        self._table = table
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, row: int) -> str:  # type: ignore[override]  # single rows are all that is asked for
-        return self._table.where(row)
 
 
 class Strings(list[str]):

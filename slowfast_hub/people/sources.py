@@ -95,7 +95,12 @@ def of_table(file: Path, info: VideoInfo, unit: Unit | None) -> Boxes:
 
 def people_of(file: Path, moment: Moment, info: VideoInfo) -> Found:
     """One moment of a table, in pixels of the picture."""
-    where = [f"{file}: box {number} at {moment.time_s:g} s" for number in range(len(moment.boxes))]
-    boxes = in_pixels(moment.boxes, width=info.width, height=info.height, unit=moment.unit, where=where)
+    boxes = in_pixels(
+        moment.boxes,
+        width=info.width,
+        height=info.height,
+        unit=moment.unit,
+        where=lambda number: f"{file}: box {number} at {moment.time_s:g} s",
+    )
     scores = torch.ones(len(boxes)) if moment.scores is None else moment.scores
     return Found(boxes, scores, moment.people if all(moment.people) else ())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from slowfast_hub.people.boxes import MOST_NORMALISED, Unit
+from slowfast_hub.people.boxes import MOST_NORMALISED, Unit, problems_of
 from slowfast_hub.people.rows import BoxTable
 from slowfast_hub.spec import ClipSpec, VideoInfo
 from slowfast_hub.trainer.check import (
@@ -94,26 +94,15 @@ def drawn_by_detector(table: BoxTable) -> Tensor:
     return torch.tensor([bool(text) for text in found] or [False] * len(table), dtype=torch.bool)
 
 
-def shapeless(table: BoxTable) -> dict[str, Tensor]:
-    """The rows whose box is none, by what is wrong."""
-    boxes = table.boxes
-    finite = boxes.isfinite().all(1)
-    reversed_ = (boxes[:, 2:] < boxes[:, :2]).any(1)
-    return {
-        "is not finite": table.occupied & ~finite,
-        "is reversed: x2 and y2 lie right of and below x1 and y1": finite & reversed_,
-        "is empty": finite & ~reversed_ & (boxes[:, 2:] == boxes[:, :2]).any(1),
-    }
-
-
 def shape_findings(table: BoxTable) -> Iterator[Finding]:
     """Boxes that are none, and whether all of them would be some as x, y, width, height."""
-    problems = shapeless(table)
     boxes = table.boxes[table.occupied]
     inside = table.unit == "normalised" and len(boxes) and bool((boxes[:, :2] + boxes[:, 2:] <= ONE).all())
-    hint = "; as x, y, width, height all boxes of the file lie in their picture" if inside else ""
-    for problem, rows in problems.items():
-        yield from Rows(table, rows).finding("no box", problem + hint * problem.startswith("is reversed"))
+    hint = "; as these, all boxes of the file lie in their picture" if inside else ""
+    for problem, bad in problems_of(table.boxes).items():
+        yield from Rows(table, table.occupied & bad).finding(
+            "no box", problem + hint * problem.startswith("is reversed")
+        )
 
 
 def odd_ones(table: BoxTable) -> tuple[Unit, Tensor]:
@@ -229,8 +218,8 @@ def usable(sources: Sources) -> Sources:
 
     def kept(table: BoxTable, labels: bool) -> BoxTable:
         unit, bad = odd_ones(table)
-        for rows in shapeless(table).values():
-            bad = bad | rows
+        for problem in problems_of(table.boxes).values():
+            bad = bad | (table.occupied & problem)
         return replace(table, unit=unit).only(~(bad | foreign(sources, table) if labels else bad))
 
     tables = tuple((part, kept(table, labels=True)) for part, table in sources.tables)

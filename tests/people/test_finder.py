@@ -54,9 +54,9 @@ def test_other_pictures_are_refused(picture):
 
 
 def test_a_name_that_torchvision_does_not_have_is_told_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'fasterrcnn_resnet50_fpn'"):
+    with pytest.raises(ValueError, match=r"did you mean 'fasterrcnn_resnet50_fpn'\?$"):
         PersonDetector("fasterrcnn_resnet50fpn")
-    with pytest.raises(ValueError, match="retinanet_resnet50_fpn"):
+    with pytest.raises(ValueError, match=r"no detector 'yolo'; it has fasterrcnn_.*, retinanet_resnet50_fpn.*[^)]$"):
         PersonDetector("yolo")
 
 

@@ -189,4 +189,3 @@ def test_rows_come_back_bit_by_bit(tmp_path, made):
 def test_some_rows_of_a_table_keep_their_lines(table):
     read = read_boxes(table(AVA)).only(torch.tensor([False, True, True]))
     assert [row.where for row in read.rows()] == ["boxes.csv:2", "boxes.csv:3"]
-    assert read.places[1] == "boxes.csv:3"

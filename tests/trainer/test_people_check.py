@@ -89,7 +89,7 @@ def test_a_unit_that_was_asked_for_and_does_not_fit_is_named(check):
     [
         (
             "0.6,0.2,0.3,0.5",
-            "is reversed: x2 and y2 lie right of and below x1 and y1; as x, y, width, height all boxes",
+            "is reversed: x2 and y2 must lie right of and below x1 and y1 (is it x, y, width, height?); as these, all",
         ),
         ("0.1,0.2,0.1,0.5", "is empty"),
         ("0.1,0.2,inf,0.5", "is not finite"),

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slowfast_hub.people.boxes import Unit, check_boxes
-from slowfast_hub.people.rows import Box, BoxTable
+from slowfast_hub.people.boxes import Box, Unit, check_boxes
+from slowfast_hub.people.rows import BoxTable
 from slowfast_hub.spec import Limits
 from slowfast_hub.trainer.formats.ava import CUT_FPS, CUT_S, Instant, are_avas, evaluated_of, instant
 from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, amount, listing
@@ -178,7 +178,7 @@ def labelled(
         raise ValueError(f"boxes are {names}; bring them, and those that were found, into one unit")
     for table in sources.all_tables():
         boxed = table if bool(table.occupied.all()) else table.only(table.occupied)
-        check_boxes(boxed.boxes, unit=table.unit, where=boxed.places)
+        check_boxes(boxed.boxes, unit=table.unit, where=boxed.where)
     classes = classes_of(sources)
     drafts = drafts_of(sources, classes)
     if not drafts:
