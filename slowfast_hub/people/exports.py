@@ -25,13 +25,15 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from slowfast_hub.people.boxes import Box
-from slowfast_hub.people.rows import BoxRow, BoxTable, SecondsOf, check_file, from_single_rows, text_of
+from slowfast_hub.people.files import text_of
+from slowfast_hub.people.rows import A_TIME, MOST_S, BoxRow, BoxTable, SecondsOf, from_single_rows
 
 LABELS = ("action", "actions", "activity", "activities", "label", "class")
 PEOPLE = ("person", "person_id", "track", "track_id", "id")
@@ -40,11 +42,11 @@ VIA_HEADER = b"# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,s
 VIA_MARK = b"# Exported using VGG Image Annotator"
 VIA_RECTANGLE = 2
 UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio writes before the name of a file
-LARGEST_EXPORT = 1 << 28  # bytes; half an hour with five people in every frame has 34 million
-MOST_ROWS = 5_000_000  # of tracks; a hundred bytes may say that one lasts for a million years
+MOST_ROWS = 2_000_000  # of tracks, twice AVA's; a hundred bytes may say that one lasts for thirty years
+FRAME = re.compile(r"[0-9]{1,10}")
 
-# What goes wrong where a file lacks a field or has another in its place.
-MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+# What goes wrong where a file lacks a field, or has another in its place: `objects`, `items`, `amount` look.
+MALFORMED = (KeyError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Key:
     box: Box
     labels: tuple[str, ...]
     shown: bool = True  # from here to the next
+
+    def __post_init__(self) -> None:
+        if not abs(self.time_s) <= MOST_S:
+            raise ValueError(f"a time is {A_TIME}; got {self.time_s!r}")
+
+    def on_the_way(self, after: Key, time_s: float) -> Key:
+        """The box at a moment between this one and the next."""
+        share = (time_s - self.time_s) / (after.time_s - self.time_s)
+        x1, y1, x2, y2 = (first + share * (second - first) for first, second in zip(self.box, after.box))
+        return Key(time_s, (x1, y1, x2, y2), self.labels)
 
 
 @dataclass(frozen=True)
@@ -72,32 +84,27 @@ class Track:
             if before.shown:
                 yield before.time_s, after.time_s
 
-    def at(self, time_s: float) -> Key | None:
-        """The box of a moment; None where the person is not there."""
-        place = bisect_right(self.keys, time_s, key=lambda key: key.time_s) - 1
-        if place < 0 or not self.keys[place].shown:
-            return None
-        before = self.keys[place]
-        if time_s == before.time_s:
-            return before
-        if place + 1 == len(self.keys):
-            return None
-        after = self.keys[place + 1]
-        share = (time_s - before.time_s) / (after.time_s - before.time_s)
-        x1, y1, x2, y2 = (first + share * (second - first) for first, second in zip(before.box, after.box))
-        return Key(time_s, (x1, y1, x2, y2), before.labels)
+    def along(self, moments: Sequence[float]) -> Iterator[Key]:
+        """Its box at each of some moments, in ascending order, at which the person is there."""
+        for before, after in zip_longest(self.keys, self.keys[1:]):
+            if not before.shown:
+                continue
+            begin = bisect_left(moments, before.time_s)
+            end = bisect_left(moments, after.time_s) if after else bisect_right(moments, before.time_s)
+            for place in range(begin, end):
+                time_s = moments[place]
+                yield before if time_s == before.time_s else before.on_the_way(after, time_s)
 
 
 def read_export(file: Path, seconds_of: SecondsOf | None, every_s: float) -> BoxTable:
     """The rows of an XML or JSON export; ValueError for one of another tool."""
-    check_file(file, LARGEST_EXPORT)
     text = text_of(file)
     if text.lstrip()[:1] == "<":
         return read_cvat(file, text, seconds_of, every_s)
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: no JSON ({error})") from error
+        content = from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     if isinstance(content, dict) and {"metadata", "view", "file", "attribute"} <= set(content):
         return read_via(file, content)
     if isinstance(content, list) and content and isinstance(content[0], dict) and "annotations" in content[0]:
@@ -125,7 +132,7 @@ def read_cvat(file: Path, text: str, seconds_of: SecondsOf | None, every_s: floa
                 tracks += [cvat_track(element, video, len(tracks) + 1, seconds_of)]
                 element.clear()
             elif element.tag == "image":
-                frame = start + step * int(element.attrib["id"])
+                frame = start + step * frame_number(element.attrib["id"])
                 singles += cvat_image(element, video, seconds_of(video, frame), frame)
                 element.clear()
     except ElementTree.ParseError as error:
@@ -152,17 +159,23 @@ def task_of(meta: ElementTree.Element) -> tuple[str, int, int]:
         )
     video = meta.findtext("*/source") or meta.findtext("*/name") or ""
     step = re.fullmatch(r"step=([0-9]{1,6})", (meta.findtext("*/frame_filter") or "").strip())
-    return name_of(video), int(meta.findtext("*/start_frame") or 0), int(step[1]) if step else 1
+    return name_of(video), frame_number(meta.findtext("*/start_frame") or "0"), int(step[1]) if step else 1
 
 
 def cvat_track(track: ElementTree.Element, video: str, number: int, seconds_of: SecondsOf) -> Track:
     """The boxes of a track, in pixels."""
     keys = {}
     for box in track.iterfind("box"):
-        frame = int(box.attrib["frame"])
+        frame = frame_number(box.attrib["frame"])
         labels = cvat_labels(box, track.attrib["label"])
         keys[frame] = Key(seconds_of(video, frame), cvat_box(box), labels, box.get("outside", "0") == "0")
     return Track(video, track.attrib.get("id", str(number)), tuple(keys[frame] for frame in sorted(keys)), number)
+
+
+def frame_number(text: str) -> int:
+    if not FRAME.fullmatch(text.strip()):
+        raise ValueError(f"a frame is a number from 0; got {text!r:.40}")
+    return int(text)
 
 
 def cvat_image(image: ElementTree.Element, video: str, time_s: float, frame: int) -> Iterator[BoxRow]:
@@ -190,41 +203,54 @@ def read_label_studio(file: Path, tasks: Sequence[Any], every_s: float) -> BoxTa
             tracks += label_studio_tracks(task, number)
         except MALFORMED as error:
             raise ValueError(f"{file}, task {number}: {told(error)}; expected Label Studio's JSON") from error
-    if not tracks:
+    rows = sampled(file, tracks, every_s)
+    if not rows:
         raise ValueError(
             f"{file}: no boxes in a video (videorectangle); single pictures do not say when in a video they are"
         )
     note = f"{file}: Label Studio, {len(tracks)} tracks of {len({track.video for track in tracks})} videos"
-    return from_single_rows(file, "Label Studio", sampled(file, tracks, every_s), "normalised", "task", [note])
+    return from_single_rows(file, "Label Studio", rows, "normalised", "task", [note])
 
 
-def label_studio_tracks(task: Mapping[str, Any], number: int) -> Iterator[Track]:
+def label_studio_tracks(task: Any, number: int) -> Iterator[Track]:
     """The tracks of a task: of the annotation that is marked as the truth, or else the last that was not cancelled."""
-    kept = [each for each in task["annotations"] if not each.get("was_cancelled")]
+    every = [objects(each, "annotation") for each in items(objects(task, "task")["annotations"], "annotations")]
+    kept = [each for each in every if not each.get("was_cancelled")]
     best = [each for each in kept if each.get("ground_truth")] or kept
-    results = best[-1]["result"] if best else []
+    results = [objects(each, "result") for each in items(best[-1]["result"], "result")] if best else []
     choices: dict[str, list[str]] = defaultdict(list)
     for result in results:
         if result["type"] == "choices":
-            choices[str(result.get("id"))] += map(str, result["value"]["choices"])
-    data = task["data"]
-    source = str(data.get("video") or next((each for each in data.values() if isinstance(each, str)), ""))
+            choices[word(result.get("id"))] += words(objects(result["value"], "value")["choices"], "choices")
+    said = {person: tuple(names) for person, names in choices.items()}
+    data = objects(task["data"], "data")
+    source = next((each for each in (data.get("video"), *data.values()) if isinstance(each, str) and each), "")
     for result in results:
         if result["type"] == "videorectangle":
-            value, person = result["value"], str(result.get("id", ""))
-            labels = tuple(choices[person] or map(str, value.get("labels", ())))
-            rate = float(value.get("framesCount") or 0) / float(value.get("duration") or 1)
-            keys = [label_studio_key(each, labels, rate) for each in value["sequence"]]
+            value, person = objects(result["value"], "value"), word(result.get("id"))
+            labels = said.get(person) or tuple(words(value.get("labels") or [], "labels"))
+            keys = [label_studio_key(each, labels, value) for each in items(value["sequence"], "sequence")]
             ordered = {key.time_s: key for key in sorted(keys, key=lambda key: key.time_s)}
             yield Track(name_of(source), person, tuple(ordered.values()), number)
 
 
-def label_studio_key(item: Mapping[str, Any], labels: tuple[str, ...], rate: float) -> Key:
+def label_studio_key(item: Any, labels: tuple[str, ...], track: Mapping[str, Any]) -> Key:
     """A key frame. Frames count from 1, and `time` is where one ends: frame 3 of 24 a second has 0.125."""
-    frame, end_s = float(item["frame"]), float(item.get("time") or 0)
-    length_s = end_s / frame if end_s else 1 / rate
-    x, y, width, height = (float(item[name]) / 100 for name in ("x", "y", "width", "height"))
+    item = objects(item, "box of a sequence")
+    frame, end_s = amount(item["frame"], "frame"), amount(item.get("time") or 0, "time")
+    if not frame >= 1:
+        raise ValueError(f"frames count from 1; got {frame:g}")
+    length_s = end_s / frame if end_s else label_studio_frame_s(track)
+    x, y, width, height = (amount(item[name], name) / 100 for name in ("x", "y", "width", "height"))
     return Key(max((frame - 1) * length_s, 0.0), (x, y, x + width, y + height), labels, bool(item.get("enabled", True)))
+
+
+def label_studio_frame_s(track: Mapping[str, Any]) -> float:
+    """How long a frame is shown, of a track whose boxes have no times."""
+    count = amount(track.get("framesCount") or 0, "framesCount")
+    if not count > 0:
+        raise ValueError("a box has no `time`, and its track no `framesCount`")
+    return amount(track.get("duration") or 1, "duration") / count
 
 
 def is_via_csv(head: bytes) -> bool:
@@ -233,7 +259,7 @@ def is_via_csv(head: bytes) -> bool:
 
 def read_via_csv(file: Path) -> BoxTable:
     """VIA's CSV, as the project that it was made from."""
-    attributes: Mapping[str, Any] = {}
+    attributes: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     lines = io.StringIO(text_of(file))
     number = 0
@@ -241,11 +267,12 @@ def read_via_csv(file: Path) -> BoxTable:
         for number, line in enumerate(lines, 1):
             name, _, value = line.removeprefix("# ").partition(" = ")
             if line.startswith("#") and name in ("ATTRIBUTE", "ATTRIBUTES"):
-                attributes = json.loads(value)
+                attributes = objects(from_json(value), name)
             elif line.strip() and not line.startswith("#"):
                 key, files, _, z, xy, av = next(csv.reader([line], strict=True))
-                each = {"vid": key, "z": json.loads(z), "xy": json.loads(xy), "av": json.loads(av)}
-                metadata[str(number)] = {**each, "file": json.loads(files)[0]}
+                file_name = first_of(from_json(files), "file_list")
+                each = {"vid": key, "z": from_json(z), "xy": from_json(xy), "av": from_json(av), "file": file_name}
+                metadata[str(number)] = each
     except (csv.Error, *MALFORMED) as error:
         raise ValueError(f"{file}:{number}: {told(error)}; expected a row of VIA's CSV") from error
     described = {key: each if isinstance(each, dict) else {"aname": each} for key, each in attributes.items()}
@@ -255,12 +282,13 @@ def read_via_csv(file: Path) -> BoxTable:
 def read_via(file: Path, project: Mapping[str, Any]) -> BoxTable:
     """A project of VIA 3: rectangles in pixels, at times in seconds."""
     rows: list[tuple[BoxRow, int]] = []
-    for number, (key, each) in enumerate(project["metadata"].items(), 1):
-        try:
-            if each["xy"] and each["xy"][0] == VIA_RECTANGLE:
-                rows += [(row, number) for row in via_rows(project, each)]
-        except MALFORMED as error:
-            raise ValueError(f"{file}, region {number} ({key!r:.20}): {told(error)}; expected VIA 3's form") from error
+    place = "its regions"
+    try:
+        for number, (key, each) in enumerate(objects(project["metadata"], "metadata").items(), 1):
+            place = f"region {number} ({key!r:.20})"
+            rows += [(row, number) for row in via_rows(project, objects(each, "region"))]
+    except MALFORMED as error:
+        raise ValueError(f"{file}, {place}: {told(error)}; expected VIA 3's form") from error
     if not rows:
         raise ValueError(f"{file}: no rectangles in a video; expected a project of VIA 3 with some")
     note = f"{file}: VIA, {len({number for _, number in rows})} boxes"
@@ -268,33 +296,43 @@ def read_via(file: Path, project: Mapping[str, Any]) -> BoxTable:
 
 
 def via_rows(project: Mapping[str, Any], region: Mapping[str, Any]) -> Iterator[BoxRow]:
-    """A region as a row for each thing that is done in it."""
+    """A region as a row for each thing that is done in it; nothing of one that is no rectangle."""
+    shape = items(region["xy"], "xy")
+    if not shape or shape[0] != VIA_RECTANGLE:
+        return
     if not region["z"]:
         raise ValueError("a box without a time: a project of pictures does not say when in a video they are")
-    source = region["file"] if "file" in region else file_of(project, region["vid"])
-    x, y, width, height = map(float, region["xy"][1:5])
+    time_s = amount(first_of(region["z"], "z"), "z")
+    if not 0 <= time_s <= MOST_S:
+        raise ValueError(f"a time is {A_TIME}; got {time_s!r}")
+    if len(shape) < 5:
+        raise ValueError(f"a rectangle is [2, x, y, width, height]; got {len(shape)} values")
+    x, y, width, height = (amount(value, "xy") for value in shape[1:5])
+    source = word(region["file"]) if "file" in region else file_of(project, word(region["vid"]))
+    attributes = objects(project["attribute"], "attribute")
     labels, person = [], ""
-    for key, value in region["av"].items():
-        attribute = project["attribute"].get(key, {})
-        if str(attribute.get("aname", "")).lower() in PEOPLE:
-            person = str(value)
+    for key, value in objects(region["av"], "av").items():
+        attribute = objects(attributes.get(key, {}), "attribute")
+        if word(attribute.get("aname")).lower() in PEOPLE:
+            person = word(value)
         else:
-            labels += via_values(attribute, str(value))
-    time_s = float(region["z"][0])
+            labels += via_values(attribute, word(value))
     for label in labels or [""]:
-        yield BoxRow(name_of(str(source)), time_s, (x, y, x + width, y + height), label, person, time=f"{time_s:g}")
+        yield BoxRow(name_of(source), time_s, (x, y, x + width, y + height), label, person, time=f"{time_s:g}")
 
 
 def file_of(project: Mapping[str, Any], view: str) -> str:
-    file = project["file"][str(project["view"][view]["fid_list"][0])]
-    return str(file.get("fname") or file["src"])
+    files, views = objects(project["file"], "file"), objects(project["view"], "view")
+    number = word(first_of(objects(views[view], "view")["fid_list"], "fid_list"))
+    file = objects(files[number], "file")
+    return word(file.get("fname") or file["src"])
 
 
 def via_values(attribute: Mapping[str, Any], value: str) -> list[str]:
     """What an attribute says: names of its options, several of a checkbox, or text as it is."""
-    options = attribute.get("options") or {}
+    options = objects(attribute.get("options") or {}, "options")
     chosen = value.split(",") if options else [value]
-    return [str(options.get(each, each)) for each in chosen if each.strip().lower() not in UNSAID]
+    return [word(options.get(each, each)) for each in chosen if each.strip().lower() not in UNSAID]
 
 
 def name_of(source: str) -> str:
@@ -302,6 +340,58 @@ def name_of(source: str) -> str:
     path = source.rpartition("?d=")[2] if "?d=" in source else source.partition("?")[0]
     name = re.split(r"[/\\]", unquote(path))[-1]
     return UPLOADED.sub("", name, count=1) if "/upload/" in source else name
+
+
+def from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON ({error})") from error
+
+
+def objects(value: Any, name: str) -> dict[str, Any]:
+    """An object of JSON."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{name!r} is no object; got {shown(value)}")
+    return value
+
+
+def items(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name!r} is no list; got {shown(value)}")
+    return value
+
+
+def first_of(value: Any, name: str) -> Any:
+    if not items(value, name):
+        raise ValueError(f"{name!r} is empty")
+    return value[0]
+
+
+def amount(value: Any, name: str) -> float:
+    """A number, also one that is written as text; infinite where float64 has none as large."""
+    if not isinstance(value, int | float | str):
+        raise ValueError(f"{name!r} is no number; got {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def word(value: Any) -> str:
+    """What a name or a value says; "" of null."""
+    if isinstance(value, dict | list):
+        raise ValueError(f"a name or a number was expected; got {shown(value)}")
+    return "" if value is None else str(value)
+
+
+def words(value: Any, name: str) -> list[str]:
+    return [word(each) for each in items(value, name)]
+
+
+def shown(value: Any) -> str:
+    """What came, for an error; what is in a list may go a thousand deep."""
+    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else f"{value!r:.40}"
 
 
 def told(error: Exception) -> str:
@@ -314,37 +404,35 @@ def numbered(rows: Iterable[BoxRow]) -> Iterator[tuple[BoxRow, int]]:
 
 
 def sampled(file: Path, tracks: Sequence[Track], every_s: float) -> list[tuple[BoxRow, int]]:
-    """The rows of tracks at their moments, and the number of each one's track."""
-    rows: list[tuple[BoxRow, int]] = []
-    by_video: dict[str, list[Track]] = defaultdict(list)
-    for track in tracks:
-        if not all(0 <= key.time_s < math.inf for key in track.keys):
-            raise ValueError(f"{file}, track {track.number}: a time that is none")
-        by_video[track.video].append(track)
-    for video, each in by_video.items():
-        moments = sorted({time_s for track in each for time_s in grid(file, track, every_s)})
-        for track in each:
-            if track.keys:
-                begin = bisect_left(moments, track.keys[0].time_s)
-                for time_s in moments[begin : bisect_right(moments, track.keys[-1].time_s)]:
-                    key = track.at(time_s)
-                    if key is None:
-                        continue
-                    for label in key.labels or ("",):
-                        rows.append(
-                            (BoxRow(video, time_s, key.box, label, track.person, time=f"{time_s:g}"), track.number)
-                        )
-        if len(rows) > MOST_ROWS:
-            raise ValueError(f"{file}: more than {MOST_ROWS:,} rows every {every_s:g} s; take a longer every_s")
+    """The rows of tracks at their moments, and the number of each one's track; counted before any are made."""
+    count = sum(len(numbers) for track in tracks for numbers in multiples(track, every_s))
+    rows = list(islice(rows_of(tracks, every_s), MOST_ROWS + 1)) if count <= MOST_ROWS else []
+    if max(count, len(rows)) > MOST_ROWS:
+        raise ValueError(f"{file}: more than {MOST_ROWS:,} rows every {every_s:g} s; take a longer every_s")
     return rows
 
 
-def grid(file: Path, track: Track, every_s: float) -> list[float]:
+def rows_of(tracks: Sequence[Track], every_s: float) -> Iterator[tuple[BoxRow, int]]:
+    """Everybody who is there, at each moment of a video that one of its tracks gives."""
+    by_video: dict[str, list[Track]] = defaultdict(list)
+    for track in tracks:
+        by_video[track.video].append(track)
+    for video, each in by_video.items():
+        moments = sorted({time_s for track in each for time_s in moments_of(track, every_s)})
+        for track in each:
+            for key in track.along(moments):
+                for label in key.labels or ("",):
+                    time_s = key.time_s
+                    yield BoxRow(video, time_s, key.box, label, track.person, time=f"{time_s:g}"), track.number
+
+
+def moments_of(track: Track, every_s: float) -> list[float]:
     """The multiples of every_s at which a track is shown, or else the time of its first box."""
-    numbers: list[range] = []
+    times = [number * every_s for numbers in multiples(track, every_s) for number in numbers]
+    return [key.time_s for key in track.along(times)] or [key.time_s for key in track.keys if key.shown][:1]
+
+
+def multiples(track: Track, every_s: float) -> Iterator[range]:
+    """What to take every_s times, for moments in the spans of a track and, by a rounding, beside them."""
     for begin_s, end_s in track.spans():
-        numbers.append(range(math.ceil(begin_s / every_s - 1e-9), math.floor(end_s / every_s + 1e-9) + 1))
-    if sum(map(len, numbers)) > MOST_ROWS:
-        raise ValueError(f"{file}: a track of more than {MOST_ROWS:,} moments every {every_s:g} s")
-    times = [number * every_s for one in numbers for number in one if track.at(number * every_s)]
-    return times or [key.time_s for key in track.keys if key.shown][:1]
+        yield range(math.ceil(begin_s / every_s - 1e-9), math.floor(end_s / every_s + 1e-9) + 1)

@@ -6,7 +6,6 @@ A column of strings holds each string once and boxes are one tensor: the 837,318
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from slowfast_hub.people.boxes import Box, Unit
 
-LARGEST_FILE = 1 << 29  # bytes; AVA's training file has 48 million
+MOST_S = 1e9  # thirty years: a later time is none, and arithmetic of milliseconds and frames stays far from its ends
+A_TIME = f"a number from 0 to {MOST_S:,.0f}"  # in words
 SecondsOf = Callable[[str, int], float]  # (video as it is written, number of a frame from 0) -> seconds of the file
 
 
@@ -36,7 +36,7 @@ class BoxRow:
 
 @dataclass(frozen=True, eq=False)
 class BoxTable:
-    """A file of boxes; row i is item i of every column."""
+    """A file of boxes; row i is item i of every column. ValueError for a time that is none."""
 
     file: Path
     form: str  # what the file is: "table", "AVA", "CVAT", "Label Studio" or "VIA"
@@ -52,6 +52,12 @@ class BoxTable:
     more: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the other columns, by their names
     counted: str = ""  # what `lines` count where a file has none: "track"
     notes: tuple[str, ...] = ()  # what was understood, for people
+
+    def __post_init__(self) -> None:
+        wrong = ~(self.times_s.abs() <= MOST_S)  # NaN too
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            raise ValueError(f"{self.file.parent / self.where(row)}: a time is {A_TIME}; got {self.times[row]!r:.40}")
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -120,10 +126,7 @@ class Strings(list[str]):
 def from_single_rows(
     file: Path, form: str, rows: Sequence[tuple[BoxRow, int]], unit: Unit, counted: str, notes: Sequence[str]
 ) -> BoxTable:
-    """A table of rows and of their numbers in the file; ValueError for a time that is none."""
-    for row, number in rows:
-        if not 0 <= row.time_s < math.inf:
-            raise ValueError(f"{file}, {counted} {number}: a time is a number of at least 0; got {row.time_s!r}")
+    """A table of rows and of their numbers in the file."""
     return BoxTable(
         file=file,
         form=form,
@@ -139,18 +142,3 @@ def from_single_rows(
         counted=counted,
         notes=tuple(notes),
     )
-
-
-def check_file(file: Path, largest: int = LARGEST_FILE) -> None:
-    """ValueError for what is no file of boxes: a device, a pipe, more bytes than one has."""
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file; expected a table of boxes or an export of CVAT, Label Studio or VIA")
-    if file.stat().st_size > largest:
-        raise ValueError(f"{file}: {file.stat().st_size:,} bytes; a file of boxes has at most {largest:,} here")
-
-
-def text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast_hub.people.boxes import Unit, in_pixels
-from slowfast_hub.people.tables import Moment, moments, read_boxes
+from slowfast_hub.people.tables import MomentBoxes, boxes_by_moment, read_boxes
 from slowfast_hub.spec import VideoInfo
 
 Finder = Callable[
@@ -75,7 +75,7 @@ def found(values: object, info: VideoInfo, unit: Unit | None) -> Found:
 def of_table(file: Path, info: VideoInfo, unit: Unit | None) -> Boxes:
     """The people of a video in a table; asked for another moment than the table knows, it is a ValueError."""
     table = read_boxes(file, unit=unit, seconds_of=lambda video, frame: info.begin_s(frame))
-    known = moments(table, info.source)
+    known = boxes_by_moment(table, info.source)
     times_s = [moment.time_s for moment in known]
     people = [people_of(file, moment, info) for moment in known]
     slack_s = 0.5 / info.fps  # the same frame
@@ -93,7 +93,7 @@ def of_table(file: Path, info: VideoInfo, unit: Unit | None) -> Boxes:
     return Boxes(at, times_s=tuple(times_s))
 
 
-def people_of(file: Path, moment: Moment, info: VideoInfo) -> Found:
+def people_of(file: Path, moment: MomentBoxes, info: VideoInfo) -> Found:
     """One moment of a table, in pixels of the picture."""
     boxes = in_pixels(
         moment.boxes,

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from slowfast_hub.people.boxes import UNITS, Unit, unit_of
 from slowfast_hub.people.exports import is_via_csv, read_export, read_via_csv
-from slowfast_hub.people.rows import BoxRow, BoxTable, SecondsOf, Strings, check_file
+from slowfast_hub.people.files import LARGEST_TABLE, check_file, lines_of
+from slowfast_hub.people.rows import A_TIME, MOST_S, BoxTable, SecondsOf, Strings
 from slowfast_hub.spec import one_of
 
 # What columns are called; the first that is there counts.
@@ -52,13 +53,14 @@ EXPECTED = (
     "or AVA's fields without such a line"
 )
 CHUNK = 2_000  # rows taken at once
+LEAST_EVERY_S = 0.001  # moments are told apart by their milliseconds
 
 Row = tuple[int, list[str]]  # line, fields
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """The people of one moment of a video."""
+class MomentBoxes:
+    """The people of one moment of a video, as a table has them."""
 
     time_s: float
     boxes: Tensor  # (N, 4) float32
@@ -79,9 +81,9 @@ def read_boxes(
     file = Path(file)
     if unit is not None:
         one_of("unit", unit, UNITS)
-    if not 0 < every_s < math.inf:
-        raise ValueError(f"every_s must be a positive time; got {every_s!r}")
-    check_file(file)
+    if not LEAST_EVERY_S <= every_s <= MOST_S:
+        raise ValueError(f"every_s must be a time from {LEAST_EVERY_S:g} s; got {every_s!r}")
+    check_file(file, LARGEST_TABLE)
     with file.open("rb") as opened:
         head = opened.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head[:1] in (b"<", b"{", b"["):
@@ -109,14 +111,14 @@ def are_boxes(file: str | Path) -> bool:
         _, first = next(split(head.decode("utf-8", "replace").splitlines()), (1, []))
     except csv.Error:
         return False
-    return set(columns_of(first)[1]) >= set(SIDES) or is_ava(first)
+    return set(columns_of(first)[1]) >= set(SIDES) or is_ava_row(first)
 
 
 def read_table(file: Path, seconds_of: SecondsOf | None) -> BoxTable:
     """A table as text, in pieces: the largest is half a gigabyte."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            return from_rows(file, split(lines), seconds_of)
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            return from_rows(file, split(lines_of(opened)), seconds_of)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: not UTF-8 ({error.reason}); save it as UTF-8") from error
     except csv.Error as error:
@@ -147,7 +149,7 @@ def from_rows(file: Path, rows: Iterator[Row], seconds_of: SecondsOf | None) -> 
     names, at = columns_of(first)
     named = set(at) >= set(SIDES) and bool({"time", "frame"} & set(at))
     if not named:
-        if not is_ava(first):
+        if not is_ava_row(first):
             raise ValueError(f"{file}:{line}: {EXPECTED}; got {', '.join(first)[:200] or 'an empty file'}")
         names = AVA[: len(first)]
         at = {name: place for place, name in enumerate(names)}
@@ -180,7 +182,7 @@ def columns_of(fields: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     return names, {meant: places[0] for meant, places in known.items() if places}
 
 
-def is_ava(fields: Sequence[str]) -> bool:
+def is_ava_row(fields: Sequence[str]) -> bool:
     """Whether a first row is one of AVA's, which name no columns."""
     return len(fields) in (len(AVA) - 1, len(AVA)) and all(map(is_number, fields[1:6]))
 
@@ -218,8 +220,8 @@ def table_of(
     times = written.get("time") or written["frame"]
     times_s = numbers(times, file, lines, "a time")
     for row, time_s in enumerate(times_s):
-        if not 0 <= time_s < math.inf:
-            raise ValueError(f"{file}:{lines[row]}: a time is a number of at least 0; got {times[row]!r:.40}")
+        if not 0 <= time_s <= MOST_S:
+            raise ValueError(f"{file}:{lines[row]}: a time is {A_TIME}; got {times[row]!r:.40}")
     if "time" not in written:
         if seconds_of is None:
             raise ValueError(f"{file}: it counts frames, and times are wanted: name a column time, in seconds")
@@ -250,7 +252,7 @@ def scores_of(file: Path, lines: Sequence[int], texts: Sequence[str] | None) -> 
     return None if texts is None else torch.tensor(numbers(texts, file, lines, "a score"), dtype=torch.float64)
 
 
-def moments(table: BoxTable, video: str | Path | None = None) -> list[Moment]:
+def boxes_by_moment(table: BoxTable, video: str | Path | None = None) -> list[MomentBoxes]:
     """The moments of one video in order of time, each person once however many labels there are.
 
     video: its name or path; one that a table calls `a` is also found as `somewhere/a.mp4`. None: the table has one.
@@ -264,13 +266,13 @@ def moments(table: BoxTable, video: str | Path | None = None) -> list[Moment]:
         there = grouped.setdefault(row.time_s, {})
         if row.box is not None:
             there.setdefault((row.box, row.person), row.score)
-    return [moment_of(time_s, there, table) for time_s, there in grouped.items()]
+    return [boxes_at(time_s, there, table) for time_s, there in grouped.items()]
 
 
-def moment_of(time_s: float, there: dict[tuple[object, ...], float | None], table: BoxTable) -> Moment:
+def boxes_at(time_s: float, there: dict[tuple[object, ...], float | None], table: BoxTable) -> MomentBoxes:
     boxes = torch.tensor([box for box, _ in there], dtype=torch.float32).reshape(-1, 4)
     scores = None if table.scores is None else torch.tensor([1.0 if each is None else each for each in there.values()])
-    return Moment(time_s, boxes, scores, tuple(str(person) for _, person in there), table.unit)
+    return MomentBoxes(time_s, boxes, scores, tuple(str(person) for _, person in there), table.unit)
 
 
 def video_in(table: BoxTable, video: str | Path | None) -> str:
@@ -287,12 +289,3 @@ def video_in(table: BoxTable, video: str | Path | None) -> str:
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     asked = "which of its videos is meant" if video is None else f"no rows of {video}"
     raise ValueError(f"{table.file}: {asked}; it has {shown}")
-
-
-def write_boxes(path: str | Path, rows: Iterable[BoxRow]) -> None:
-    """Rows as a table that `read_boxes` reads; numbers come back bit by bit."""
-    with Path(path).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("video", "time", *SIDES, "label", "person", "score"))
-        for row in rows:
-            table.writerow((row.video, row.time_s, *(row.box or [""] * 4), row.label, row.person, row.score))

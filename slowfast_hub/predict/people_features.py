@@ -15,8 +15,8 @@ from slowfast_hub.models import VideoModel
 from slowfast_hub.people.boxes import Unit
 from slowfast_hub.people.finder import PersonDetector
 from slowfast_hub.people.sources import BoxSource
-from slowfast_hub.people.tables import check_file
-from slowfast_hub.predict.detector import Detector, Identities, Progress, moments_of
+from slowfast_hub.people.files import LARGEST_TABLE, check_file
+from slowfast_hub.predict.detector import Detector, Progress
 from slowfast_hub.predict.features import Features, network_record
 from slowfast_hub.predict.network import here
 from slowfast_hub.predict.speed import Precision
@@ -100,18 +100,16 @@ class PeopleFeatureExtractor:
         detector = self.detector
         reader = detector.open(video, fps=fps)
         info, people = reader.info, detector.boxes(reader.info, None, self.unit)
-        identify = Identities()
         values, boxes = [torch.empty(0, detector.model.num_features)], [torch.empty(0, 4)]
         person, moments = [torch.empty(0, dtype=torch.long)], [torch.empty(0, 3, dtype=torch.float64)]
-        for seen in detector.scored(reader, moments_of(info, people.times_s, self.every_s), people, self.pooled):
+        along = detector.followed(reader, people, every_s=self.every_s, progress=progress, answer=self.pooled)
+        for seen, ids in along:
             count = len(seen.people.boxes)
             span_s = info.span_s(centred_indices(info, detector.model.arch.clip, seen.at_s))
             values.append(seen.values.reshape(count, -1) if count else values[0])
             boxes.append(seen.people.boxes)
-            person.append(identify(seen.people))
+            person.append(ids)
             moments.append(torch.tensor([(seen.at_s, *span_s)], dtype=torch.float64).expand(count, 3))
-            if progress is not None:
-                progress(min(seen.at_s - info.start_s, info.duration_s), info.duration_s)
         at_s, start_s, end_s = torch.cat(moments).unbind(1)
         return PeopleFeatures(
             torch.cat(values),
@@ -134,7 +132,7 @@ class PeopleFeatureExtractor:
 def source_record(people: BoxSource) -> dict[str, Any]:
     """What is known of where the people come from, JSON-able: the content of a table, and not where it lies."""
     if isinstance(people, str | Path):
-        check_file(Path(people))
+        check_file(Path(people), LARGEST_TABLE)
         return {"table_sha256": sha256_of(Path(people))}
     if isinstance(people, PersonDetector):
         return {"detector": people.name, "score": people.score}

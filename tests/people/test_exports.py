@@ -1,10 +1,19 @@
 """Exports of annotation tools, in the forms that their makers document, become rows at moments one can count."""
 
 import json
+from xml.etree.ElementTree import Element, tostring
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slowfast_hub.people.tables import are_boxes, read_boxes
+
+
+def with_inner(element: Element, inner: list[Element], text: str) -> Element:
+    element.extend(inner)
+    element.text = text
+    return element
 
 
 def rows(path, **how) -> list[tuple]:
@@ -89,7 +98,10 @@ def test_cvat_for_images_of_a_video_has_its_frames(file):
         (cvat(), "no boxes; expected tracks"),
         (cvat('<track id="1" label="a"><box frame="1" xtl="1"/></track>'), "track 1: 'ytl' is missing"),
         ("<annotations><meta><project><id>1</id></project></meta></annotations>", "export each"),
-        (cvat(track(1, "a", box(1, 0).replace('frame="1"', 'frame="one"'))), "track 1: invalid literal for int"),
+        (
+            cvat(track(1, "a", box(1, 0).replace('frame="1"', 'frame="one"'))),
+            "track 1: a frame is a number from 0; got 'one'",
+        ),
         (cvat(track(1, "a", box(1, 0).replace("0.00", "zero"))), "track 1: could not convert string to float"),
         ("<a>" * 200_000 + "</a>" * 200_000, "no boxes; expected tracks"),
     ],
@@ -104,10 +116,41 @@ def test_cvat_without_its_video_has_no_times(file):
         read_boxes(file(cvat(track(0, "run", box(0, 0)))))
 
 
-def test_a_track_of_a_thousand_years_is_refused(file):
-    path = file(cvat(track(0, "run", box(0, 0), box(10**12, 0))))
-    with pytest.raises(ValueError, match="a track of more than 5,000,000 moments every 1 s"):
+def test_tracks_that_last_for_years_are_counted_before_a_row_is_made(file, monkeypatch):
+    monkeypatch.setattr("slowfast_hub.people.exports.rows_of", lambda *_: pytest.fail("rows were made"))
+    years = box(0, 0), box(30_000_001, 0)
+    for path in (
+        file(cvat(track(0, "run", *years))),
+        file(cvat(*(track(k, "run", *years[:1], box(9000, 0)) for k in range(2500)))),
+    ):
+        with pytest.raises(ValueError, match="more than 2,000,000 rows every 1 s; take a longer every_s"):
+            read_boxes(path, seconds_of=ten)
+
+
+def test_rows_are_counted_while_they_are_made_too(file, monkeypatch):
+    """Nine boxes of a moment each, and ten people who are there all the time: ten moments, 109 rows."""
+    long = [track(k, "run", box(0, 0), box(9, 0)) for k in range(10)]
+    short = [track(10 + k, "run", box(k, 0), box(k + 1, 0, outside=1)) for k in range(1, 10)]
+    path = file(cvat(*long, *short))
+    monkeypatch.setattr("slowfast_hub.people.exports.MOST_ROWS", 109)
+    assert len(read_boxes(path, seconds_of=ten)) == 109
+    monkeypatch.setattr("slowfast_hub.people.exports.MOST_ROWS", 108)
+    with pytest.raises(ValueError, match="more than 108 rows"):
         read_boxes(path, seconds_of=ten)
+
+
+def test_what_is_done_at_once_is_counted_too(file, monkeypatch):
+    monkeypatch.setattr("slowfast_hub.people.exports.MOST_ROWS", 19)
+    said = f'<attribute name="action">{",".join("abcdefghij")}</attribute>'
+    with pytest.raises(ValueError, match="more than 19 rows"):
+        read_boxes(file(cvat(track(0, "run", box(0, 0, inside=said), box(10, 0, inside=said)))), seconds_of=ten)
+
+
+@pytest.mark.parametrize("frame", ["9" * 22, "9" * 400, "9" * 5000, "9999999999", "-1", "1.0"])
+def test_a_frame_that_no_video_has_is_refused(frame, file):
+    path = file(cvat(track(0, "run", box(0, 0).replace('frame="0"', f'frame="{frame}"'))))
+    with pytest.raises(ValueError, match=r"track 1: (a frame is a number from 0|a time is a number from 0)"):
+        read_boxes(path, seconds_of=lambda video, frame: frame / 1)
 
 
 def region(frame: int, x: float, *, enabled: bool = True) -> dict:
@@ -181,8 +224,16 @@ def test_of_an_address_the_name_is_left(video, name, file):
         ({"videos": []}, "JSON of another kind"),
         ([task(rectangle({"frame": 1}, labels=[]))], "task 1: 'x' is missing"),
         ([task({"type": "rectanglelabels", "value": {}})], "single pictures do not say when"),
-        ([task(rectangle({**region(1, 0), "frame": float("inf")}, labels=[]))], "track 1: a time that is none"),
-        ([task(rectangle({**region(1, 0), "x": None}, labels=[]))], r"task 1: float\(\) argument must be"),
+        ([task(rectangle({**region(1, 0), "frame": float("inf")}, labels=[]))], "task 1: a time is a number from 0 to"),
+        ([task(rectangle({**region(2, 0), "time": 1e300}, labels=[]))], "task 1: a time is a number from 0 to 1,000"),
+        ([task(rectangle({**region(1, 0), "x": None}, labels=[]))], "task 1: 'x' is no number; got None"),
+        ([task(rectangle({**region(1, 0), "x": "far"}, labels=[]))], "task 1: could not convert string to float"),
+        ([task(rectangle({**region(1, 0), "frame": 0}, labels=[]))], "task 1: frames count from 1; got 0"),
+        ([task({"type": "videorectangle", "value": {"sequence": [{**region(1, 0), "time": 0}]}})], "no `framesCount`"),
+        ([task({"type": "videorectangle", "value": {"sequence": 7}})], "task 1: 'sequence' is no list; got 7"),
+        ([task({"type": "videorectangle", "value": []})], "task 1: 'value' is no object; got a list"),
+        ([task(rectangle(labels=["Run"]))], "no boxes in a video"),
+        ([{"annotations": []}, 3], "task 1: 'data' is missing"),
     ],
 )
 def test_other_json_is_refused(content, message, file):
@@ -240,10 +291,96 @@ def test_vias_csv_says_the_same(file):
 
 @pytest.mark.parametrize("time_s", [-1.0, float("nan"), float("inf")])
 def test_a_time_that_is_none_is_refused(time_s, file):
-    with pytest.raises(ValueError, match=r"region 1: a time is a number of at least 0"):
+    with pytest.raises(ValueError, match=r"region 1 \('a'\): a time is a number from 0 to 1,000"):
         read_boxes(file(via(a={"vid": "1", "z": [time_s], "xy": [2, 0, 0, 5, 5], "av": {}})))
 
 
 def test_a_via_project_of_pictures_has_no_times(file):
     with pytest.raises(ValueError, match=r"region 1 \('a'\): a box without a time"):
         read_boxes(file(via(a={"vid": "1", "z": [], "xy": [2, 0, 0, 5, 5], "av": {}})))
+
+
+def test_a_project_of_via_of_another_form_is_named(file):
+    region = {"vid": "1", "z": [1], "xy": [2, 0, 0, 5, 5], "av": {}}
+    for changed, message in (
+        ({"metadata": [region]}, "its regions: 'metadata' is no object; got a list"),
+        ({"metadata": {"a": 3}}, r"region 1 \('a'\): 'region' is no object; got 3"),
+        ({"metadata": {"a": {**region, "xy": [2, 0]}}}, "a rectangle is"),
+        ({"metadata": {"a": {**region, "xy": {"0": 2}}}}, "'xy' is no list; got an object"),
+        ({"metadata": {"a": {**region, "av": []}}}, "'av' is no object"),
+        ({"metadata": {"a": {**region, "vid": ["1"]}}}, "a name or a number was expected; got a list"),
+        ({"metadata": {"a": region}, "view": {}}, "'1' is missing"),
+        ({"metadata": {"a": region}, "view": {"1": {"fid_list": []}}}, "'fid_list' is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_boxes(file(via() | changed))
+    with pytest.raises(
+        ValueError, match=r"export:5: 'ATTRIBUTE' is no object; got a list; expected a row of VIA's CSV"
+    ):
+        read_boxes(file(VIA_CSV.replace('ATTRIBUTE = {"4"', 'ATTRIBUTE = [1]\n# WAS = {"4"')))
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=3)
+JSON = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+)
+REGION = {"vid": "1", "z": [0.9], "xy": [2, 26, 18, 17, 13], "av": {"1": "0,1", "3": "ann"}}
+CHOICE = {"type": "choices", "id": "r1", "value": {"choices": ["sit", "talk"]}}
+WHOLE = (via(a=REGION), [task(rectangle(region(1, 0), region(49, 40), labels=["Run"]), CHOICE)])
+
+
+def places(content, path=()) -> list[tuple]:
+    """The road to each value in JSON."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [path, *(place for key, value in inner for place in places(value, (*path, key)))]
+
+
+def with_value(content, path, value):
+    """JSON with another value in one place."""
+    if not path:
+        return value
+    key, *rest = path
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    made = {each: with_value(inner, rest, value) if each == key else inner for each, inner in items}
+    return made if isinstance(content, dict) else list(made.values())
+
+
+def is_table_or_value_error(path) -> bool:
+    try:
+        return len(read_boxes(path, seconds_of=ten_of_any)) > 0
+    except ValueError:
+        return True
+
+
+def ten_of_any(video: str, frame: int) -> float:
+    return frame / 10
+
+
+ANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@ANY
+@given(st.data())
+def test_any_json_gives_a_table_or_a_value_error(file, data):
+    content = data.draw(st.sampled_from(WHOLE))
+    for _ in range(data.draw(st.integers(1, 2))):
+        content = with_value(content, data.draw(st.sampled_from(places(content))), data.draw(JSON))
+    assert is_table_or_value_error(file(content))
+
+
+TAG = st.sampled_from(["annotations", "meta", "task", "track", "image", "box", "attribute", "source", "start_frame"])
+NAME = st.sampled_from(["id", "label", "frame", "outside", "xtl", "ytl", "xbr", "ybr", "name"])
+VALUE = st.sampled_from(["0", "1", "25", "-1", "1e9", "inf", "nan", "9" * 5000, "action", "", "a,b"])
+XML = st.recursive(
+    st.builds(Element, TAG, st.dictionaries(NAME, VALUE)),
+    lambda inner: st.builds(
+        with_inner, st.builds(Element, TAG, st.dictionaries(NAME, VALUE)), st.lists(inner, max_size=3), VALUE
+    ),
+    max_leaves=8,
+)
+
+
+@ANY
+@given(XML)
+def test_any_xml_gives_a_table_or_a_value_error(file, root):
+    assert is_table_or_value_error(file(tostring(root, encoding="unicode")))

@@ -1,5 +1,7 @@
 """Tables of boxes: what was written is what is read, by whatever names and separators, and errors name their line."""
 
+import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slowfast_hub.people.rows import BoxRow
-from slowfast_hub.people.tables import are_boxes, moments, read_boxes, write_boxes
+from slowfast_hub.people.tables import are_boxes, boxes_by_moment, read_boxes
 
 
 @pytest.fixture
@@ -60,12 +62,12 @@ def test_lines_are_those_of_the_file(table):
 def test_a_row_without_a_box_is_a_moment_with_nobody(table):
     path = table("video,time,x1,y1,x2,y2,label\na,1,,,,,\na,2,0,0,1,1,run\n")
     assert [row[2] for row in rows(path)] == [None, (0, 0, 1, 1)]
-    assert [len(moment.boxes) for moment in moments(read_boxes(path))] == [0, 1]
+    assert [len(moment.boxes) for moment in boxes_by_moment(read_boxes(path))] == [0, 1]
 
 
 def test_boxes_alone_are_a_table_of_one_video(table):
     read = read_boxes(table("time,x1,y1,x2,y2,score,person\n2,10,20,30,40,0.5,b\n1,0,0,9,9,0.25,a\n2,1,2,3,4,,c\n"))
-    first, second = moments(read, "any/video.mp4")
+    first, second = boxes_by_moment(read, "any/video.mp4")
     assert (first.time_s, second.time_s, read.unit) == (1, 2, "px")
     assert second.boxes.tolist() == [[10, 20, 30, 40], [1, 2, 3, 4]]
     assert (second.scores.tolist(), second.people) == ([0.5, 1.0], ("b", "c"))
@@ -73,7 +75,7 @@ def test_boxes_alone_are_a_table_of_one_video(table):
 
 def test_a_person_with_two_labels_is_one_box_of_a_moment(table):
     read = read_boxes(table("video,time,x1,y1,x2,y2,label\na,1,0,0,1,1,run\na,1,0,0,1,1,wave\na,1,0,0,.5,1,run\n"))
-    (moment,) = moments(read)
+    (moment,) = boxes_by_moment(read)
     assert moment.boxes.tolist() == [[0, 0, 1, 1], [0, 0, 0.5, 1]]
     assert moment.scores is None
 
@@ -104,6 +106,12 @@ def test_the_unit_is_found_over_the_whole_table_and_an_answer_overrules(table):
         read_boxes(path, unit="percent")
 
 
+@pytest.mark.parametrize("every_s", [0, 1e-300, float("nan"), float("inf")])
+def test_moments_that_are_no_milliseconds_apart_are_refused(every_s, table):
+    with pytest.raises(ValueError, match=r"every_s must be a time from 0\.001 s"):
+        read_boxes(table("time,x1,y1,x2,y2\n1,0,0,1,1\n"), every_s=every_s)
+
+
 def test_frames_become_seconds_by_their_video(table):
     path = table("video,frame,x1,y1,x2,y2\na,30,0,0,1,1\nb,30,0,0,1,1\n")
     read = read_boxes(path, seconds_of=lambda video, frame: frame / {"a": 30, "b": 25}[video])
@@ -122,8 +130,18 @@ def test_frames_become_seconds_by_their_video(table):
         ("video,time,x1,y1,x2,y2\na,1,0,0,1,1\na,1,0,0,1\n", "boxes.csv:3: 5 fields where the first row has 6"),
         ("video,time,x1,y1,x2,y2\na,1,0,0,1,1\n\na,1,0,x,1,1\n", "boxes.csv:4: a side of a box is a number; got 'x'"),
         ("video,time,x1,y1,x2,y2\na,1,0,0,1,1\na,0:01,0,0,1,1\n", "boxes.csv:3: a time is a number; got '0:01'"),
-        ("video,time,x1,y1,x2,y2\na,-1,0,0,1,1\n", "boxes.csv:2: a time is a number of at least 0; got '-1'"),
-        ("video,time,x1,y1,x2,y2\na,,0,0,1,1\n", "boxes.csv:2: a time is a number of at least 0; got ''"),
+        ("video,time,x1,y1,x2,y2\na,-1,0,0,1,1\n", "boxes.csv:2: a time is a number from 0 to 1,000,000,000; got '-1'"),
+        (
+            "video,time,x1,y1,x2,y2\na,1e306,0,0,1,1\n",
+            "boxes.csv:2: a time is a number from 0 to 1,000,000,000; got '1e",
+        ),
+        (
+            "video,frame,x1,y1,x2,y2\na,1e300,0,0,1,1\n",
+            "boxes.csv:2: a time is a number from 0 to 1,000,000,000; got '1e",
+        ),
+        ("video,time,x1,y1,x2,y2" + "," * 70_000 + "\n", "boxes.csv: a line of more than 65,536 characters"),
+        ("video,time,x1,y1,x2,y2\na,1,0,0,1,1" + "," * 70_000, "boxes.csv: a line of more than 65,536 characters"),
+        ("video,time,x1,y1,x2,y2\na,,0,0,1,1\n", "boxes.csv:2: a time is a number from 0 to 1,000,000,000; got ''"),
         ("time,x1,y1,x2,y2,score\n1,0,0,1,1,high\n", "boxes.csv:2: a score is a number; got 'high'"),
         ('time,x1,y1,x2,y2\n1,0,0,1,"1\n', "boxes.csv: cannot be read: unexpected end of data; is a quote left open"),
     ],
@@ -134,8 +152,20 @@ def test_what_is_no_table_is_named_with_its_line(text, message, table):
 
 
 def test_what_is_no_file_of_boxes_is_refused(table, tmp_path):
-    with pytest.raises(ValueError, match="no such file; expected a table of boxes or an export of CVAT"):
+    with pytest.raises(ValueError, match="no such file; expected a table, a list, or an export"):
         read_boxes(tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ValueError, match="no such file; expected a table, a list, or an export"):
+        read_boxes(tmp_path / "pipe.csv")
+    (tmp_path / "large.csv").touch()
+    os.truncate(tmp_path / "large.csv", (1 << 29) + 1)
+    with pytest.raises(ValueError, match="a file of annotations has at most 536,870,912 here"):
+        read_boxes(tmp_path / "large.csv")
+    os.truncate(
+        tmp_path / "large.csv", 1 << 29
+    )  # one line of half a gigabyte, of which no more than its beginning is read
+    with pytest.raises(ValueError, match="a line of more than 65,536 characters"):
+        read_boxes(tmp_path / "large.csv")
     (tmp_path / "proposals.pkl").write_bytes(b"\x80\x02}.")
     with pytest.raises(ValueError, match="a pickle, and no table"):
         read_boxes(tmp_path / "proposals.pkl")
@@ -154,15 +184,15 @@ MANY = "video,time,x1,y1,x2,y2\nfilm.mp4,1,0,0,1,1\nfilms/other.mp4,2,0,0,1,1\nt
     [("film.mp4", 1), ("there/film.mp4", 1), ("film", 1), ("other.mp4", 2), ("x/third.webm", 3)],
 )
 def test_a_video_is_found_by_its_name(video, time_s, table):
-    assert [moment.time_s for moment in moments(read_boxes(table(MANY)), video)] == [time_s]
+    assert [moment.time_s for moment in boxes_by_moment(read_boxes(table(MANY)), video)] == [time_s]
 
 
 def test_a_video_that_is_not_there_is_an_error_with_those_that_are(table):
     read = read_boxes(table(MANY))
     with pytest.raises(ValueError, match=r"no rows of new.mp4; it has film.mp4, films/other.mp4, third"):
-        moments(read, "new.mp4")
+        boxes_by_moment(read, "new.mp4")
     with pytest.raises(ValueError, match="which of its videos is meant"):
-        moments(read)
+        boxes_by_moment(read)
 
 
 SIDE = st.floats(-1e6, 1e6, allow_nan=False)
@@ -181,7 +211,10 @@ ROWS = st.builds(
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, min_size=1, max_size=5))
 def test_rows_come_back_bit_by_bit(tmp_path, made):
-    write_boxes(tmp_path / "boxes.csv", made)
+    with (tmp_path / "boxes.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["video", "time", "x1", "y1", "x2", "y2", "label", "person", "score"])
+        table.writerows((r.video, r.time_s, *(r.box or [""] * 4), r.label, r.person, r.score) for r in made)
     expected = [(row.video, row.time_s, row.box, row.label, row.person, row.score) for row in made]
     assert rows(tmp_path / "boxes.csv") == expected
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from slowfast_hub.people.files import check_file
 from slowfast_hub.trainer.formats.charades import FRAME_LIST, LARGEST_LIST, is_official, read_frame_list, read_official
 from slowfast_hub.trainer.formats.folders import read_folder
-from slowfast_hub.trainer.formats.found import Found, check_file, part_of_name
+from slowfast_hub.trainer.formats.found import Found, part_of_name
 from slowfast_hub.trainer.formats.numbered import with_numbers
 from slowfast_hub.trainer.formats.something import read_something
 from slowfast_hub.trainer.formats.split import with_split

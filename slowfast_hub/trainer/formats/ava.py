@@ -21,9 +21,10 @@ from pathlib import Path
 import torch
 
 from slowfast_hub.people.boxes import unit_of
+from slowfast_hub.people.files import check_file, text_of
 from slowfast_hub.people.rows import BoxTable
 from slowfast_hub.trainer.formats.charades import FRAME_LIST, LARGEST_LIST
-from slowfast_hub.trainer.formats.found import check_file, part_of_name, text_of
+from slowfast_hub.trainer.formats.found import part_of_name
 from slowfast_hub.zoo.convert.container import PlainArray, read_arrays
 from slowfast_hub.zoo.manifest import read_labels
 

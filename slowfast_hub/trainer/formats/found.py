@@ -12,7 +12,6 @@ from pathlib import Path
 from slowfast_hub.video.reader import VIDEO_SUFFIXES
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # of a class, of frames
-LARGEST_FILE = 1 << 28  # bytes; the lists of Kinetics-700 and Something-Something v2 have less than a quarter of it
 
 # The words for the parts of a set, as folders, files and columns have them.
 PARTS = {
@@ -53,23 +52,6 @@ def part_of_name(name: str) -> str:
     """The part that a file's name tells: "val" for kinetics400_val_list_videos.txt; "" for none or several."""
     parts = {PARTS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in PARTS}
     return parts.pop() if len(parts) == 1 else ""
-
-
-def check_file(file: Path, largest: int = LARGEST_FILE) -> None:
-    """ValueError for what is no annotation file: a device, a pipe, more bytes than such a file has."""
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file or folder")
-    if file.stat().st_size > largest:
-        raise ValueError(f"{file}: {file.stat().st_size:,} bytes; an annotation file has at most {largest:,}")
-
-
-def text_of(file: Path) -> str:
-    """The text of an annotation file; ValueError if it is none."""
-    check_file(file)
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
 
 
 def amount(text: str, where: str, meaning: str = "a time in seconds") -> float | None:

@@ -201,6 +201,7 @@ def labelled(
         tuple(frames["test"]),
         evaluated_of(classes.names),
         (*notes, *maker.notes),
+        sources.excluded,
     )
     if not people.val and people.train and val_share:
         people = with_split(people, val_share, seed)

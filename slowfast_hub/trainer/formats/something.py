@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from slowfast_hub.trainer.formats.found import Entry, Found, text_of, videos_by_stem
+from slowfast_hub.people.files import text_of
+from slowfast_hub.trainer.formats.found import Entry, Found, videos_by_stem
 from slowfast_hub.zoo.manifest import read_labels
 
 

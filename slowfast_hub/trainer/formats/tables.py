@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, Found, amount, text_of
+from slowfast_hub.people.files import text_of
+from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, Found, amount
 from slowfast_hub.video.reader import VIDEO_SUFFIXES, images_in
 
 # What columns are called; the first that is there counts.
