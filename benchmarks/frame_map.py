@@ -138,7 +138,7 @@ def main() -> None:
             return frame_map(truth, detections, num_classes=CLASSES, evaluated=EVALUATED)
 
         mine, answer = timed(lambda: ours(found), 3)
-        mine_file, from_file = timed(lambda: ours(read_detections(files[1], frames, names)[0]), 3)
+        mine_file, from_file = timed(lambda: ours(read_detections(files[1], frames, names).boxes), 3)
         reading, theirs, values, mean_ap = official(code, *files)
     figures = answer.average_precision[list(EVALUATED)]
     largest = max(np.abs(np.sort(figures) - np.sort(values)).max(), abs(answer.mean_ap - mean_ap))

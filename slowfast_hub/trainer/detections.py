@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
 
+from slowfast_hub.people.files import LONGEST_LINE, check_file, lines_of
 from slowfast_hub.trainer.frame_map import LabelledBoxes
 from slowfast_hub.trainer.keyframes import Instant, KeyFrame, instant
 from slowfast_hub.zoo.save import whole_file
 
 HEADER = ("video", "time", "x1", "y1", "x2", "y2", "label", "score")
+LARGEST_FILE = 1 << 32  # bytes; 60 classes of all boxes in AVA's validation part have about a quarter of it
+MOST_S = 1e9  # of a time
 LINES = 100_000  # that are read at once
 NUMBERS = [("video", "O"), ("time", "f8"), ("box", "f8", 4), ("label", "i8"), ("score", "f8")]
 NAMES = [*NUMBERS[:3], ("label", "O"), NUMBERS[-1]]
@@ -27,10 +31,16 @@ NAMES = [*NUMBERS[:3], ("label", "O"), NUMBERS[-1]]
 SECONDS = re.compile(r"\d+(\.\d+)?")
 
 
-def moment_of(frame: KeyFrame) -> tuple[str, str]:
+def named(frame: KeyFrame) -> tuple[str, str]:
     """What a file of detections calls a key frame: its video and its second, as the annotations of the set do."""
     video = frame.title or (fspath(frame.video) if isinstance(frame.video, str | PathLike) else frame.name)
     return str(video), frame.time if SECONDS.fullmatch(frame.time) else f"{frame.at_s:.12g}"
+
+
+def instant_of(frame: KeyFrame) -> Instant:
+    """The moment of a key frame, in seconds as the annotations of the set have them."""
+    video, time = named(frame)
+    return instant(video, float(time))
 
 
 def write_detections(
@@ -38,7 +48,7 @@ def write_detections(
 ) -> None:
     """The file of boxes in numbered frames, written whole or not at all. classes: names; None writes AVA's form."""
     names = classes or range(1, 2 + int(found.classes.max(initial=0)))
-    moments = [moment_of(frame) for frame in frames]
+    moments = [named(frame) for frame in frames]
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if classes:
@@ -48,55 +58,84 @@ def write_detections(
             writer.writerow([*moments[number], *(f"{side:.9g}" for side in box), names[label], f"{score:.9g}"])
 
 
-def read_detections(path: str | Path, frames: Sequence[KeyFrame], classes: Sequence[str]) -> tuple[LabelledBoxes, int]:
-    """The boxes of a file, with the numbers of the key frames that they lie in, and how many lie in none of these.
+@dataclass(frozen=True, eq=False)
+class ReadDetections:
+    """The detections of a file beside key frames."""
 
-    ValueError with the file and about the line for what is no such file.
+    boxes: LabelledBoxes  # numbered by the key frames, and behind these by `beside`
+    beside: tuple[KeyFrame, ...]  # other moments of their videos, where nobody is labelled
+    left_out: int  # detections of other videos, or at moments that do not count
+
+
+def read_detections(
+    path: str | Path, frames: Sequence[KeyFrame], classes: Sequence[str], *, excluded: Collection[Instant] = ()
+) -> ReadDetections:
+    """The detections of a file in the videos of key frames, also at moments that are none of these.
+
+    excluded: moments that do not count. ValueError for what is no such file, with its name and the line.
     """
-    numbers = {instant(video, float(time)): number for number, (video, time) in enumerate(map(moment_of, frames))}
-    parts, strays, at = list[LabelledBoxes](), 0, 0
+    numbers = {instant_of(frame): number for number, frame in enumerate(frames)}
+    videos, beside = {video for video, _ in numbers}, list[Instant]()
+    parts, count, at = list[LabelledBoxes](), 0, 1
+    check_file(Path(path), LARGEST_FILE)
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        begin = file.readline()
-        named = begin.strip() == ",".join(HEADER)
-        labels = {name: label for label, name in enumerate(classes)} if named else None
-        if not named:
+        labels = None
+        if file.readline(LONGEST_LINE).strip() == ",".join(HEADER):
+            labels, at = {name: label for label, name in enumerate(classes)}, 2
+        else:
             file.seek(0)
-        while lines := list(islice(file, LINES)):
+        rest = lines_of(file)
+        while lines := list(islice(rest, LINES)):
             try:
-                rows = np.loadtxt(
-                    lines, NAMES if named else NUMBERS, comments=None, delimiter=",", quotechar='"', ndmin=1
-                )
-                found = boxes_of(rows, numbers, labels, len(classes))
+                moments, found = parsed(lines, labels, len(classes))
             except ValueError as error:
+                place, reason = first_wrong(lines, labels, len(classes)) or (0, error)
                 raise ValueError(
-                    f"{path}, of lines {at + 1 + named} to {at + len(lines) + named}: {error}; a line is "
-                    f"{','.join(HEADER)}, with a class that is its number from 1, or its name "
-                    "where this is the first line of the file"
+                    f"{path}:{at + place}: {reason}; a line is {','.join(HEADER)}, with a class that is its number "
+                    "from 1, or its name where this is the first line of the file"
                 ) from error
-            parts.append(found[np.flatnonzero(found.frames < len(frames))])
-            strays, at = strays + len(found) - len(parts[-1]), at + len(lines)
-    return LabelledBoxes.joined(parts), strays
+            for moment in moments:
+                if moment not in numbers and moment[0] in videos and moment not in excluded:
+                    numbers[moment] = len(frames) + len(beside)
+                    beside.append(moment)
+            places = np.array([numbers.get(moment, -1) for moment in moments], np.int64)[found.frames]
+            kept = np.flatnonzero(places >= 0)
+            parts.append(replace(found[kept], frames=places[kept]))
+            count, at = count + len(found), at + len(lines)
+    boxes = LabelledBoxes.joined(parts)
+    more = tuple(KeyFrame(video, time_ms / 1000, (), title=video) for video, time_ms in beside)
+    return ReadDetections(boxes, more, count - len(boxes))
 
 
-def boxes_of(
-    rows: np.ndarray, numbers: Mapping[Instant, int], labels: Mapping[str, int] | None, count: int
-) -> LabelledBoxes:
-    """Of read lines; frames that are none of `numbers` are called `len(numbers)`."""
+def parsed(lines: Sequence[str], labels: Mapping[str, int] | None, count: int) -> tuple[list[Instant], LabelledBoxes]:
+    """The detections of some lines, their frames numbered by the moments beside them. labels: None for numbers."""
+    rows = np.loadtxt(lines, NUMBERS if labels is None else NAMES, comments=None, delimiter=",", quotechar='"', ndmin=1)
+    if not (np.abs(rows["time"]) <= MOST_S).all():
+        raise ValueError(f"a time is not a number up to {MOST_S:g} seconds")
     new = np.ones(len(rows), bool)
     new[1:] = (rows["video"][1:] != rows["video"][:-1]) | (rows["time"][1:] != rows["time"][:-1])
     begins = np.flatnonzero(new)  # detections of a frame mostly stand together
-    if not np.isfinite(rows["time"]).all():
-        raise ValueError("a time is not finite")
     moments = [instant(video, time) for video, time in zip(rows["video"][begins], rows["time"][begins].tolist())]
-    frames = np.array([numbers.get(moment, len(numbers)) for moment in moments], np.int64)
-    classes = rows["label"] - 1 if labels is None else np.array([known(labels, name) for name in rows["label"]])
+    names = rows["label"]
+    classes = names - 1 if labels is None else np.array([label_of(labels, name) for name in names], np.int64)
     strays = classes[(classes < 0) | (classes >= count)]
     if len(strays):
         raise ValueError(f"a class is not in 1..{count}: {1 + strays[0]}")
-    return LabelledBoxes(frames[new.cumsum() - 1], classes, rows["box"], rows["score"])
+    return moments, LabelledBoxes(new.cumsum() - 1, classes, rows["box"], rows["score"])
 
 
-def known(labels: Mapping[str, int], name: str) -> int:
+def first_wrong(lines: Sequence[str], labels: Mapping[str, int] | None, count: int) -> tuple[int, ValueError] | None:
+    """The place of the first line that cannot be read by itself, and why; None where there is none."""
+    for place, line in enumerate(lines):
+        try:
+            if line.strip():
+                parsed([line], labels, count)
+        except ValueError as error:
+            return place, error
+    return None
+
+
+def label_of(labels: Mapping[str, int], name: str) -> int:
     if name not in labels:
         raise ValueError(f"class {name!r:.80} is none of the set: {', '.join([*labels][:5])}")
     return labels[name]

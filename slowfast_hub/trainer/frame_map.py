@@ -86,8 +86,9 @@ def frame_map(
 
     evaluated: the classes that count (AVA: 60 of 80); empty: all.
     iou: the overlap that is enough.
-    order: which of a frame's detections takes a truth: that which comes first ("file", PySlowFast), or that with the
-        highest score ("score", MMAction2 and later versions of ActivityNet's reader).
+    order: which of a frame's detections takes a truth: that which comes first ("file", PySlowFast, and every figure of
+        this package), or, to compare with figures of others, that with the highest score ("score", MMAction2 and later
+        versions of ActivityNet's reader).
     ValueError for classes out of range.
     """
     whole("num_classes", num_classes, 1)
@@ -101,7 +102,7 @@ def frame_map(
         if len(strays):
             raise ValueError(f"{name} class is not in 0..{num_classes - 1}: {strays[0]}")
     counts = np.zeros(num_classes, bool)
-    counts[list(evaluated) or slice(None)] = True
+    counts[those_that_count(evaluated, num_classes)] = True
     truth, detections = truth[np.flatnonzero(counts[truth.classes])], ordered(detections, counts, order)
     right = true_positives(truth, detections, iou)
     truths = np.bincount(truth.classes, minlength=num_classes)
@@ -113,6 +114,11 @@ def frame_map(
         values[label] = average_precision(detections.scores[rows], right[rows], truths[label])
     known = values[~np.isnan(values)]
     return FrameMap(values, truths, float(known.mean()) if len(known) else float("nan"))
+
+
+def those_that_count(evaluated: Sequence[int], num_classes: int) -> list[int]:
+    """The classes that a figure is of, in order: the evaluated ones; empty: all."""
+    return sorted(evaluated) or list(range(num_classes))
 
 
 def ordered(detections: LabelledBoxes, counts: NDArray[np.bool_], order: Order) -> LabelledBoxes:

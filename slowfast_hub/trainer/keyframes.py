@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 
-from slowfast_hub.people.boxes import Unit
+from slowfast_hub.people.boxes import Box, Unit
 from slowfast_hub.spec import Limits
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.video.reader import Video, VideoReader, open_video
 
-Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Instant = tuple[str, int]  # video, milliseconds
 
 
@@ -79,6 +78,7 @@ class LabelledPeople:
     test: tuple[KeyFrame, ...] = ()
     evaluated: tuple[int, ...] = ()  # the classes that mean average precision is of (AVA: 60 of 80); empty: all
     notes: tuple[str, ...] = ()  # what was understood and decided, for people
+    excluded: frozenset[Instant] = frozenset()  # moments that were left out: what is detected there does not count
 
     multilabel = True
 

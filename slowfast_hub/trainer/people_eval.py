@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +19,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from slowfast_hub.models import VideoModel
-from slowfast_hub.people.boxes import in_pixels
+from slowfast_hub.people.boxes import PERSON_SCORE, in_pixels
 from slowfast_hub.predict.detector import BoxView, Detector, Moment, check_takes_boxes, moments
 from slowfast_hub.predict.speed import Precision, name_of
 from slowfast_hub.spec import ClipSpec, Limits, VideoError, VideoInfo, one_of, whole
 from slowfast_hub.trainer.detections import read_detections
 from slowfast_hub.trainer.evaluate import Failed, OnError, frames_of, matched
-from slowfast_hub.trainer.frame_map import LabelledBoxes, frame_map
-from slowfast_hub.trainer.keyframes import KeyFrame, Person
+from slowfast_hub.trainer.frame_map import LabelledBoxes, frame_map, those_that_count
+from slowfast_hub.trainer.keyframes import Instant, KeyFrame, Person
+from slowfast_hub.trainer.metrics import known
 from slowfast_hub.trainer.processes import apart, process_state
 from slowfast_hub.video.sampling import centred_indices
 
@@ -38,7 +38,7 @@ TOGETHER = 32  # key frames of a video that one process reads on one pass
 
 @dataclass(frozen=True, eq=False)
 class PeopleEvaluation:
-    """Detections beside the truth, both numbered by `frames`, in the units of these."""
+    """Detections beside the truth, both numbered by `frames`, and behind these by `beside`, in the units of these."""
 
     name: str  # of the network, or of the file of detections
     frames: tuple[KeyFrame, ...]  # in the order of the set, without those that failed
@@ -48,6 +48,7 @@ class PeopleEvaluation:
     evaluated: tuple[int, ...]  # empty: all
     protocol: str  # what has to be said with every figure
     failed: tuple[Failed, ...] = ()
+    beside: tuple[KeyFrame, ...] = ()  # other moments, of a file of detections: all that it has there is wrong
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ class PeopleMetrics:
     @property
     def line(self) -> str:
         """The figure and the protocol in one line."""
-        known = sum(each.average_precision is not None for each in self.classes)
+        done = sum(each.average_precision is not None for each in self.classes)
         figure = "no mAP" if self.mean_ap is None else f"mAP {100 * self.mean_ap:.1f} %"
         return (
-            f"{figure} at IoU 0.5 over {known} of {len(self.classes)} classes, "
+            f"{figure} at IoU 0.5 over {done} of {len(self.classes)} classes, "
             f"{self.decoded} of {self.requested} key frames, "
             f"{self.people} {'person' if self.people == 1 else 'people'}, {self.protocol}"
         )
@@ -108,7 +109,7 @@ def evaluate_people(
     classes: Sequence[str],
     evaluated: Sequence[int] = (),
     boxes: BoxesFrom = "truth",
-    found_score: float = 0.8,
+    found_score: float = PERSON_SCORE,
     scales: Sequence[int] | None = None,
     flip: bool = False,
     on_error: OnError = "raise",
@@ -159,11 +160,8 @@ def evaluate_people(
     if errors and (on_error == "raise" or len(errors) == len(frames)):
         raise next(iter(errors.values()))
     kept = [number for number in range(len(frames)) if number not in errors]
-    counted = sorted(evaluated) or range(len(classes))
     probs = [scores for _, scores in results if isinstance(scores, Tensor)]
-    where = "the truth's boxes" if boxes == "truth" else f"found boxes of score {found_score:g} or more"
-    sizes = ", ".join(f"{side}" for side in dict.fromkeys(view.transform.spec.short_side for view in detector.views))
-    seen = f"short side {sizes} px{', plain and mirrored' if flip else ''}, {frames_of(model.arch.clip)}"
+    counted = those_that_count(evaluated, len(classes))
     return PeopleEvaluation(
         name=name,
         frames=tuple(frames[number] for number in kept),
@@ -171,20 +169,50 @@ def evaluate_people(
         detections=detections_of([people[number] for number in kept], probs, outputs, counted),
         classes=tuple(classes),
         evaluated=tuple(evaluated),
-        protocol=f"{name}, {where}, {seen}, {name_of(next(detector.model.parameters()).dtype)}",
+        protocol=protocol_of(name, detector, boxes, found_score),
         failed=tuple(Failed(frames[number].name, error.reason) for number, error in errors.items()),
     )
 
 
+def protocol_of(name: str, detector: Detector, boxes: BoxesFrom, found_score: float) -> str:
+    """Whose boxes a network was given, and how it saw them."""
+    where = "the truth's boxes" if boxes == "truth" else f"found boxes of score {found_score:g} or more"
+    sides = dict.fromkeys(view.transform.spec.short_side for view in detector.views)
+    mirrored = ", plain and mirrored" if any(view.mirrored for view in detector.views) else ""
+    seen = f"short side {', '.join(map(str, sides))} px{mirrored}, {frames_of(detector.model.arch.clip)}"
+    return f"{name}, {where}, {seen}, {name_of(next(detector.model.parameters()).dtype)}"
+
+
 def evaluation_of_file(
-    path: str | Path, frames: Sequence[KeyFrame], *, classes: Sequence[str], evaluated: Sequence[int] = ()
+    path: str | Path,
+    frames: Sequence[KeyFrame],
+    *,
+    classes: Sequence[str],
+    evaluated: Sequence[int] = (),
+    excluded: Collection[Instant] = (),
 ) -> PeopleEvaluation:
-    """The evaluation of a file of detections (detections.py), of these key frames. Errors: ValueError with the line."""
-    found, strays = read_detections(path, frames, classes)
-    missing = f", {strays} in none of the key frames left out" if strays else ""
-    name = Path(path).name
-    protocol = f"{len(found)} detections of {name}{missing}"
-    return PeopleEvaluation(name, tuple(frames), truth_of(frames), found, tuple(classes), tuple(evaluated), protocol)
+    """The evaluation of a file of detections (detections.py), of these key frames.
+
+    What it has at other moments of their videos is wrong, but for those of `excluded`; what it has of other videos is
+    left out. Errors: ValueError with the line.
+    """
+    found, name = read_detections(path, frames, classes, excluded=excluded), Path(path).name
+    protocol = f"{len(found.boxes)} detections of {name}"
+    if found.beside:
+        wrong = int((found.boxes.frames >= len(frames)).sum())
+        protocol += f" ({wrong} of them wrong, at moments of these videos that are no key frames)"
+    if found.left_out:
+        protocol += f", without {found.left_out} of other videos or moments that do not count"
+    return PeopleEvaluation(
+        name=name,
+        frames=tuple(frames),
+        truth=truth_of(frames),
+        detections=found.boxes,
+        classes=tuple(classes),
+        evaluated=tuple(evaluated),
+        protocol=protocol,
+        beside=found.beside,
+    )
 
 
 def measure_people(evaluation: PeopleEvaluation) -> PeopleMetrics:
@@ -202,14 +230,10 @@ def measure_people(evaluation: PeopleEvaluation) -> PeopleMetrics:
         people=sum(len(frame.people) for frame in evaluation.frames),
         classes=tuple(
             PeopleClass(names[label], int(found.truths[label]), known(values[label]))
-            for label in sorted(evaluation.evaluated) or range(len(names))
+            for label in those_that_count(evaluation.evaluated, len(names))
         ),
         mean_ap=known(found.mean_ap),
     )
-
-
-def known(value: float) -> float | None:
-    return None if isnan(value) else value
 
 
 def looked_at(frame: KeyFrame, boxes: BoxesFrom, least: float) -> tuple[Person, ...]:
@@ -257,7 +281,7 @@ def detections_of(
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Request:
     """A key frame to be scored."""
 
     number: int
@@ -265,32 +289,32 @@ class Task:
     people: tuple[Person, ...]
 
 
-def stretches(frames: Sequence[KeyFrame], people: Sequence[tuple[Person, ...]]) -> list[list[Task]]:
+def stretches(frames: Sequence[KeyFrame], people: Sequence[tuple[Person, ...]]) -> list[list[Request]]:
     """The key frames with people, in parts that are read on one pass: of one video, in the order of time."""
-    tasks = [Task(number, *each) for number, each in enumerate(zip(frames, people)) if each[1]]
+    requests = [Request(number, *each) for number, each in enumerate(zip(frames, people)) if each[1]]
     parts = []
-    by_video = defaultdict[tuple[object, float | None], list[Task]](list)
-    for task in tasks:
-        frame = task.frame
-        by_video[str(frame.video) if frame.on_disk else id(frame.video), frame.fps].append(task)
+    by_video = defaultdict[tuple[object, float | None], list[Request]](list)
+    for request in requests:
+        frame = request.frame
+        by_video[str(frame.video) if frame.on_disk else id(frame.video), frame.fps].append(request)
     for several in by_video.values():
-        several.sort(key=lambda task: task.frame.at_s)
+        several.sort(key=lambda request: request.frame.at_s)
         parts += [several[begin : begin + TOGETHER] for begin in range(0, len(several), TOGETHER)]
     return parts
 
 
 class MomentStream(IterableDataset[Seen | Answer]):
-    """What is seen of the tasks; one that cannot be had gives an `Answer`. Workers take whole parts, in turn."""
+    """What is seen of the requests; one that cannot be had gives an `Answer`. Workers take whole parts, in turn."""
 
     def __init__(
-        self, parts: Sequence[Sequence[Task]], views: Sequence[BoxView], spec: ClipSpec, limits: Limits
+        self, parts: Sequence[Sequence[Request]], views: Sequence[BoxView], spec: ClipSpec, limits: Limits
     ) -> None:
         self.parts, self.views, self.spec, self.limits = parts, views, spec, limits
 
     def __iter__(self) -> Iterator[Seen | Answer]:
         worker = get_worker_info()
         for part in self.parts if worker is None else self.parts[worker.id :: worker.num_workers]:
-            left = {task.number: task for task in part}
+            left = {request.number: request for request in part}
             while left:
                 try:
                     for item in self.seen([*left.values()]):
@@ -301,20 +325,22 @@ class MomentStream(IterableDataset[Seen | Answer]):
                     del left[number]  # the next ones may lie where the file is whole
                     yield Answer(number, error)
 
-    def seen(self, tasks: Sequence[Task]) -> Iterator[Seen | Answer]:
+    def seen(self, requests: Sequence[Request]) -> Iterator[Seen | Answer]:
         """Those of one video, the impossible ones first."""
-        reader = tasks[0].frame.open(self.limits)
-        info, places = reader.info, list[tuple[Task, Tensor]]()
-        for task in tasks:
+        reader = requests[0].frame.open(self.limits)
+        info, places = reader.info, list[tuple[Request, Tensor]]()
+        for request in requests:
             try:
-                centred_indices(info, self.spec, task.frame.at_s)
-                corners = torch.tensor([person.box for person in task.people])
-                places.append((task, in_pixels(corners, width=info.width, height=info.height, unit=task.frame.unit)))
+                centred_indices(info, self.spec, request.frame.at_s)
+                corners = torch.tensor([person.box for person in request.people])
+                places.append(
+                    (request, in_pixels(corners, width=info.width, height=info.height, unit=request.frame.unit))
+                )
             except ValueError as error:  # a moment or a box outside of the video
-                yield Answer(task.number, VideoError(info.source, str(error).removeprefix(f"{info.source}: ")))
-        times_s = [task.frame.at_s for task, _ in places]
-        for (task, boxes), moment in zip(places, moments(reader, self.views, self.spec, times_s, pictures=False)):
-            yield Seen(task.number, moment, boxes, info)
+                yield Answer(request.number, VideoError(info.source, str(error).removeprefix(f"{info.source}: ")))
+        times_s = [request.frame.at_s for request, _ in places]
+        for (request, boxes), moment in zip(places, moments(reader, self.views, self.spec, times_s, pictures=False)):
+            yield Seen(request.number, moment, boxes, info)
 
 
 def answers(
@@ -324,7 +350,7 @@ def answers(
     on_error: OnError,
     progress: Callable[[int, int], None] | None,
 ) -> list[Answer]:
-    """The scores of the tasks of a stream; with on_error="raise" no more after a failure."""
+    """The scores of the requests of a stream; with on_error="raise" no more after a failure."""
     total, done = sum(map(len, stream.parts)), list[Answer]()
     waiting = defaultdict[tuple[int, int], list[Seen]](list)  # for others of their size
 

@@ -35,7 +35,8 @@ def write_people_report(
     for number, evaluation in enumerate(evaluations, 1):
         name = f"detections_{number}.csv" if len(evaluations) > 1 else "detections.csv"
         classes = None if evaluation.evaluated else evaluation.classes
-        write_detections(folder / name, evaluation.detections, evaluation.frames, classes)
+        moments = (*evaluation.frames, *evaluation.beside)
+        write_detections(folder / name, evaluation.detections, moments, classes)
     write_text(folder / "metrics.json", json.dumps([*map(as_json, evaluations, measured)], indent=2) + "\n")
     picture = per_class_png(measured)
     with whole_file(folder / "per_class.png") as partial:

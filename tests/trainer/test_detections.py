@@ -1,5 +1,7 @@
 """Detections come back from their file as they were, in AVA's form and with names; what is no such file is named."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,8 +41,9 @@ def test_ava_form_has_numbers_from_1_and_its_own_seconds(tmp_path):
 def test_a_file_gives_back_what_was_written(tmp_path, monkeypatch, classes, lines):
     monkeypatch.setattr(detections, "LINES", lines)
     write_detections(tmp_path / "d.csv", FOUND, FRAMES, classes)
-    found, strays = read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
-    assert strays == 0
+    read = read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
+    found = read.boxes
+    assert (read.beside, read.left_out) == ((), 0)
     for name in ("frames", "classes", "boxes", "scores"):
         np.testing.assert_array_equal(getattr(found, name), getattr(FOUND, name))
 
@@ -56,15 +59,24 @@ def test_scores_of_float32_come_back(tmp_path_factory, rows):
         np.array([row[2] for row in rows]),
     )
     write_detections(file, found, FRAMES, CLASSES)
-    back, _ = read_detections(file, FRAMES, CLASSES)
+    back = read_detections(file, FRAMES, CLASSES).boxes
     np.testing.assert_array_equal(back.scores.astype(np.float32), found.scores.astype(np.float32))
     np.testing.assert_array_equal(back.frames, found.frames)
 
 
-def test_moments_that_the_set_does_not_have_are_counted(tmp_path):
-    (tmp_path / "d.csv").write_text(AVA + "other,0902,0,0,1,1,1,0.5\n-5KQ66BBWC4,904,0,0,1,1,1,0.5\n")
-    found, strays = read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
-    assert (len(found), strays) == (4, 2)
+@pytest.mark.parametrize("lines", [1, 100])
+def test_other_moments_of_the_videos_are_frames_without_truth(tmp_path, monkeypatch, lines):
+    monkeypatch.setattr(detections, "LINES", lines)
+    more = "v,0902,0,0,1,1,1,0.5\n-5KQ66BBWC4,904,0,0,1,1,1,0.5\n-5KQ66BBWC4,0905,0,0,1,1,1,0.5\n"
+    (tmp_path / "d.csv").write_text(more + AVA + "-5KQ66BBWC4,904.0,0,0,1,1,2,0.25\n")
+    read = read_detections(tmp_path / "d.csv", FRAMES, CLASSES, excluded={("-5KQ66BBWC4", 905_000)})
+    assert read.boxes.frames.tolist() == [3, 0, 0, 2, 0, 3]
+    assert [(frame.title, frame.at_s) for frame in read.beside] == [("-5KQ66BBWC4", 904.0)]
+    assert read.left_out == 2  # of v, and the excluded one
+    write_detections(tmp_path / "again.csv", read.boxes, [*FRAMES, *read.beside])
+    assert (tmp_path / "again.csv").read_text() == (
+        "-5KQ66BBWC4,904,0,0,1,1,1,0.5\n" + AVA + "-5KQ66BBWC4,904,0,0,1,1,2,0.25\n"
+    )
 
 
 HEADER = "video,time,x1,y1,x2,y2,label,score\n"
@@ -73,15 +85,18 @@ HEADER = "video,time,x1,y1,x2,y2,label,score\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("v,1,0,0,1,1,1\n", r"d.csv, of lines 1 to 1: .*columns"),
-        ("v,1,0,0,1,1,stand,0.5\n", r"of lines 1 to 1: .*'stand'.*or its name where this is the first line"),
-        (HEADER + "v,1,0,0,1,1,lie,0.5\n", r"of lines 2 to 2: class 'lie' is none of the set: stand"),
+        ("v,1,0,0,1,1,1\n", r"d.csv:1: .*columns"),
+        ("v,1,0,0,1,1,stand,0.5\n", r"d.csv:1: .*'stand'.*or its name where this is the first line"),
+        (HEADER + "v,1,0,0,1,1,lie,0.5\n", r"d.csv:2: class 'lie' is none of the set: stand"),
         ("v,1,0,0,1,1,0,0.5\n", "a class is not in 1..3: 0"),
         ("v,1,0,0,1,1,4,0.5\n", "a class is not in 1..3: 4"),
         ("v,1,0.5,0,0.2,1,1,0.5\n", "box 0 is reversed"),
         ("v,1,0,0,nan,1,1,0.5\n", "box 0 has a box or a score that is not finite"),
-        ("v,inf,0,0,1,1,1,0.5\n", "a time is not finite"),
-        ("\x80\x05\x95", "of lines 1 to 1"),
+        ("v,inf,0,0,1,1,1,0.5\n", "a time is not a number up to 1e\\+09 seconds"),
+        ("v,1e306,0,0,1,1,1,0.5\n", "a time is not a number up to 1e\\+09 seconds"),
+        (AVA + "\nv,1,0,0,1,1,9,0.5\n" + AVA, r"d.csv:6: a class is not in 1..3: 9"),
+        ("\x80\x05\x95", "d.csv:1"),
+        ("v" * 70_000, "d.csv: a line of more than 65,536 characters"),
     ],
 )
 def test_what_is_no_file_of_detections_is_named(tmp_path, text, message):
@@ -92,4 +107,17 @@ def test_what_is_no_file_of_detections_is_named(tmp_path, text, message):
 
 def test_an_empty_file_has_no_detections(tmp_path):
     (tmp_path / "d.csv").write_text("")
-    assert len(read_detections(tmp_path / "d.csv", FRAMES, CLASSES)[0]) == 0
+    assert len(read_detections(tmp_path / "d.csv", FRAMES, CLASSES).boxes) == 0
+
+
+def test_a_device_and_an_endless_line_are_no_files_of_detections(tmp_path):
+    with pytest.raises(ValueError, match="/dev/zero: no such file"):
+        read_detections("/dev/zero", FRAMES, CLASSES)
+    with (tmp_path / "d.csv").open("wb") as file:
+        file.truncate(1 << 30)  # of zeros that take no room on the disk
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"d.csv: a line of more than 65,536 characters"):
+        read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20

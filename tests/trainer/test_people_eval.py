@@ -16,7 +16,7 @@ from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.detector import Detector
 from slowfast_hub.spec import RoISpec, VideoError
 from slowfast_hub.trainer.keyframes import KeyFrame, Person
-from slowfast_hub.trainer.people_eval import PeopleEvaluation, evaluate_people, measure_people
+from slowfast_hub.trainer.people_eval import PeopleEvaluation, evaluate_people, evaluation_of_file, measure_people
 
 CLASSES = ("a", "b", "c", "d", "e")
 LEFT, RIGHT = (0.1, 0.1, 0.5, 0.9), (0.4, 0.0, 0.9, 1.0)
@@ -138,6 +138,22 @@ def test_what_cannot_be_had_is_named_and_counts_nowhere(frames, tmp_path):
     metrics = measure_people(found)
     assert (metrics.requested, metrics.decoded, metrics.people) == (8, 5, 5)
     assert same(replace(found, failed=()), evaluate_people(network(), [frames[0], *frames[4:]], classes=CLASSES))
+
+
+def test_detections_at_moments_without_truth_are_wrong_in_a_file(tmp_path):
+    """Of two people the one with 0.6 and the one with 0.4 are found; wrong ones of 0.7 and 0.5 stand before each."""
+    frames = [KeyFrame("v.mp4", at_s, (Person(LEFT, (0,)),), title="v", time=f"{at_s:g}") for at_s in (1.0, 2.0)]
+    box = ",".join(map(str, LEFT))
+    rows = [("v", 5, 0.7), ("v", 1, 0.6), ("v", 6, 0.5), ("v", 2, 0.4), ("v", 7, 0.9), ("other", 1, 0.8)]
+    file = tmp_path / "theirs.csv"
+    file.write_text("".join(f"{video},{time},{box},1,{score}\n" for video, time, score in rows))
+    found = evaluation_of_file(file, frames, classes=("a",), excluded={("v", 7000)})
+    assert measure_people(found).mean_ap == 1 / 2  # the best precision behind each: 2 of 4
+    assert measure_people(found).line.endswith(
+        "2 of 2 key frames, 2 people, 4 detections of theirs.csv (2 of them wrong, at moments of these videos that are "
+        "no key frames), without 2 of other videos or moments that do not count"
+    )
+    assert measure_people(evaluation_of_file(file, frames[:1], classes=("a",))).mean_ap == 1 / 3  # 0.9, 0.7, 0.6
 
 
 @pytest.mark.parametrize(

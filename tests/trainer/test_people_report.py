@@ -65,6 +65,12 @@ def test_a_set_of_which_some_classes_count_gets_detections_in_avas_form(tmp_path
         assert lines == ["v.mp4,1,0,0,0.5,1,2,0.9", "v.mp4,2,0,0,0.5,1,2,0.8"]
 
 
+def test_detections_at_moments_that_are_no_key_frames_are_written_too(tmp_path):
+    run = evaluation(frames=FRAMES[:1], truth=truth_of(FRAMES[:1]), beside=(KeyFrame("v.mp4", 7.5, (), title="v"),))
+    write_people_report([run], [measure_people(run)], tmp_path)
+    assert (tmp_path / "detections.csv").read_text().splitlines()[-1].startswith("v,7.5,")
+
+
 def test_a_picture_of_80_classes_of_two_networks_is_wide():
     frames = (KeyFrame("v.mp4", 1.0, (Person(BOX, tuple(range(80))),)),)
     found = LabelledBoxes.joined([])
