@@ -10,7 +10,7 @@ import typer
 from rich.progress import Progress
 
 from slowfast_hub.apps.console import COLUMNS, Json, asked, err, out, print_json
-from slowfast_hub.apps.options import Limit, limits_of
+from slowfast_hub.apps.options import Limit, check_task_options, limits_of
 from slowfast_hub.apps.sets import (
     Actions,
     BoxUnit,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 
 def check(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -89,7 +90,9 @@ def check(
         limits, clip = limits_of(limit, Limits()), clip_of(model)
         told: list[Finding] | None = None
         labelled: LabelledSet
-        if is_detection(task, source):
+        of_people = is_detection(task, source)
+        check_task_options(context, of_people=of_people)
+        if of_people:
             sources = gather(
                 source,
                 val=val,

@@ -5,19 +5,18 @@ Started by `torchrun` or `accelerate launch`, its processes share the videos, an
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, overload
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress, TaskID
 
 from slowfast_hub.apps.console import COLUMNS, Json, asked, complain, err, print_json, usage
-from slowfast_hub.apps.evaluate_people import BoxesFrom, Flip, FoundScore, Scales, evaluate_people
-from slowfast_hub.apps.options import Device, Limit, Precision, limits_of
+from slowfast_hub.apps.evaluate_people import BoxesFrom, Flip, FoundScore, Scales, eval_people
+from slowfast_hub.apps.options import Device, Limit, Precision, check_task_options, limits_of, refuse
 from slowfast_hub.apps.sets import (
     Actions,
     BoxUnit,
@@ -38,19 +37,22 @@ from slowfast_hub.apps.sets import (
     read_set,
     show_set,
 )
+from slowfast_hub.apps.tested import PARTS, part_of, warn_of_training_videos
+from slowfast_hub.people.boxes import PERSON_SCORE
 from slowfast_hub.spec import LONG, Limits, VideoError, one_of
 
 if TYPE_CHECKING:
     from slowfast_hub.models import VideoModel
     from slowfast_hub.trainer.evaluate import Evaluation
-    from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, LabelledSet
     from slowfast_hub.trainer.metrics import Metrics
     from slowfast_hub.trainer.samples import LabelledVideos, Sample
 
-PARTS = ("train", "val", "test", "all")
+
+OF_NETWORKS = ("--views", "--boxes", "--found-score", "--scales", "--flip", "--precision")
 
 
 def evaluate(
+    context: typer.Context,
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -84,7 +86,7 @@ def evaluate(
     ] = None,
     views: Annotated[str, typer.Option(help="centre, paper (10x3), dense, or CLIPSxCROPS such as 5x1.")] = "centre",
     boxes: BoxesFrom = None,
-    found_score: FoundScore = 0.8,
+    found_score: FoundScore = PERSON_SCORE,
     scales: Scales = None,
     flip: Flip = False,
     folder: Annotated[
@@ -101,25 +103,20 @@ def evaluate(
 ) -> None:
     """How right networks are.  Example: slowfast-hub eval local-dir:RUN --data VIDEOS --views 5x1 --out REPORT
 
-    On a table of boxes detectors: slowfast-hub eval local-dir:RUN --data people.csv --out REPORT
+    Detectors, on a table of boxes: slowfast-hub eval local-dir:RUN --data people.csv --out REPORT
     """
     check_extra()
-    from slowfast_hub.predict.network import open_network
-    from slowfast_hub.predict.predictor import check_answers_rgb
-    from slowfast_hub.trainer import evaluate as trainer
-    from slowfast_hub.trainer.eval_report import as_json as plain
-    from slowfast_hub.trainer.metrics import measure
-    from slowfast_hub.trainer.page import printable
-    from slowfast_hub.trainer.predictions import read_predictions
+    from slowfast_hub.trainer.evaluate import process_state
 
     # Before a network is opened: it gives each process a GPU of its own.
-    first = trainer.process_state().is_main_process
-    samples: Sequence[Sample] = ()
-    networks: list[tuple[str, VideoModel]] = []
-    runs: list[Evaluation] = []
+    first = process_state().is_main_process
     with asked():
         of_people = data is not None and is_detection(task, data)
         check(models, data, predictions, part, on_error, folder, of_people=of_people)
+        check_task_options(context, of_people=of_people)
+        if predictions:
+            refuse(context, OF_NETWORKS, "--predictions are measured as they are")
+        limits = limits_of(limit, LONG if of_people else Limits())
     if data is not None and of_people:
         with asked():
             people = read_people_set(
@@ -137,17 +134,11 @@ def evaluate(
                 fps=fps,
                 need_videos=bool(models),
             )
-            frames = part_of(people, part)
-            limits = limits_of(limit, LONG)
-        if first:
-            show_set(people)
-            for name in models or ():
-                warn_of_training_videos(name, frames, "people.csv", "key frames")
-        raise evaluate_people(
+        raise eval_people(
             models or (),
             predictions or (),
             people,
-            frames,
+            part=part,
             boxes=boxes,
             found_score=found_score,
             scales=scales,
@@ -161,13 +152,63 @@ def evaluate(
             as_json=as_json,
             first=first,
         )
-    with asked():
-        limits = limits_of(limit, Limits())
-        runs = [read_predictions(file) for file in predictions or ()]
-        if data is not None:
+    found: LabelledVideos | None = None
+    if data is not None:
+        with asked():
             found = read_set(data, val, videos, group_from, val_share, split_seed, many_labels, fps)
+    raise eval_videos(
+        models or (),
+        predictions or (),
+        found,
+        part=part,
+        views=views,
+        folder=folder,
+        on_error=on_error,
+        workers=workers,
+        device=device,
+        precision=precision,
+        limits=limits,
+        as_json=as_json,
+        first=first,
+    )
+
+
+def eval_videos(
+    models: Sequence[str],
+    predictions: Sequence[Path],
+    found: LabelledVideos | None,
+    *,
+    part: str,
+    views: str,
+    folder: Path | None,
+    on_error: str,
+    workers: int,
+    device: str | None,
+    precision: str,
+    limits: Limits,
+    as_json: bool,
+    first: bool,
+) -> typer.Exit:
+    """Networks on a part of a set, or files, and their mean, with a report of each; gives the exit code.
+
+    found: the set of the networks. first: of several processes, the one that speaks.
+    """
+    from slowfast_hub.predict.network import open_network
+    from slowfast_hub.predict.predictor import check_answers_rgb
+    from slowfast_hub.trainer import evaluate as trainer
+    from slowfast_hub.trainer.about import VIDEOS
+    from slowfast_hub.trainer.eval_report import as_json as plain
+    from slowfast_hub.trainer.metrics import measure
+    from slowfast_hub.trainer.page import printable
+    from slowfast_hub.trainer.predictions import read_predictions
+
+    samples: Sequence[Sample] = ()
+    networks: list[tuple[str, VideoModel]] = []
+    with asked():
+        runs = [read_predictions(file) for file in predictions]
+        if found is not None:
             samples = part_of(found, part)
-            networks = [open_network(name, device=device, check=check_answers_rgb) for name in models or ()]
+            networks = [open_network(name, device=device, check=check_answers_rgb) for name in models]
             # What does not fit shows before hours of work.
             outputs = {trainer.matched(name, network, found.classes)[0] for name, network in networks}
             if len(outputs) > 1:
@@ -177,13 +218,13 @@ def evaluate(
     score = partial(
         trainer.evaluate,
         views=views,
-        on_error=on_error,  # type: ignore[arg-type]  # checked above
+        on_error=on_error,  # type: ignore[arg-type]  # checked before
         workers=workers,
         precision=precision,  # type: ignore[arg-type]  # checked there
         limits=limits,
     )
     try:
-        if data is not None:
+        if found is not None:
             if first:
                 show_set(found)
             runs = run_all(score, networks, samples, found, shown=first and err.is_terminal)
@@ -193,12 +234,11 @@ def evaluate(
     except VideoError as error:
         complain(error)
         err.print("--on-error report goes on without such videos", markup=False)
-        raise typer.Exit(1) from error
+        return typer.Exit(1)
     except ValueError as error:
-        raise usage(error) from error
+        return usage(error)
     if first:
-        for name in models or ():
-            warn_of_training_videos(name, samples)
+        warn_of_training_videos(models, samples, listed=VIDEOS, noun="videos")
         for failure in runs[-1].failed:
             complain(ValueError(f"{failure.video}: {failure.reason}"))
         if as_json:
@@ -211,8 +251,8 @@ def evaluate(
                 write_all(runs, measured, folder, samples)
         except OSError as error:
             complain(error)
-            raise typer.Exit(1) from error
-    raise typer.Exit(1 if runs[-1].failed else 0)
+            return typer.Exit(1)
+    return typer.Exit(1 if runs[-1].failed else 0)
 
 
 def check(
@@ -234,21 +274,6 @@ def check(
         raise ValueError("give networks and --data, or --predictions alone")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; the report needs a folder")
-
-
-@overload
-def part_of(found: LabelledVideos, part: str) -> Sequence[Sample]: ...
-@overload
-def part_of(found: LabelledPeople, part: str) -> Sequence[KeyFrame]: ...
-def part_of(found: LabelledSet, part: str) -> Sequence[Sample] | Sequence[KeyFrame]:
-    """The samples of one part, or of all; ValueError where there are none."""
-    samples: Sequence[Sample] | Sequence[KeyFrame] = (
-        tuple(found.samples()) if part == "all" else getattr(found, part)  # type: ignore[assignment]  # of one kind
-    )
-    if not samples:
-        sizes = ", ".join(f"{name} {len(getattr(found, name))}" for name in PARTS[:3])
-        raise ValueError(f"the set has nothing in --part {part}; it has {sizes}")
-    return samples
 
 
 def run_all(
@@ -285,28 +310,3 @@ def write_all(runs: Sequence[Evaluation], measured: Sequence[Metrics], folder: P
         write_report(run, metrics, folder / f"{number}_{name}", samples)
     write_report(runs[-1], measured[-1], folder, samples)
     err.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
-
-
-def warn_of_training_videos(
-    name: str, samples: Sequence[Sample] | Sequence[KeyFrame], listed: str = "videos.csv", noun: str = "videos"
-) -> None:
-    """A warning where a run was trained on videos that it was tested on, as its own list of them says.
-
-    listed: the name of that list. noun: what the samples are.
-    """
-    import csv
-
-    table = Path(name.removeprefix("local-dir:")) / listed
-    if not name.startswith("local-dir:") or not table.is_file():
-        return
-    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        trained = {row.get("video") for row in csv.DictReader(file) if row.get("split") == "train"}
-    seen = sum(isinstance(each.video, str | os.PathLike) and os.path.abspath(each.video) in trained for each in samples)
-    if seen:
-        err.print(
-            f"warning: {name} was trained on {seen} of these {len(samples)} {noun}, so the figure is too good: give "
-            f"the --group-from, --val-share and --split-seed of the training, or --data {table}",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
-        )

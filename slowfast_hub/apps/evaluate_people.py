@@ -11,9 +11,12 @@ import typer
 from rich.progress import Progress
 
 from slowfast_hub.apps.console import COLUMNS, asked, complain, err, print_json, usage
+from slowfast_hub.apps.sets import show_set
+from slowfast_hub.apps.tested import part_of, warn_of_training_videos
 from slowfast_hub.spec import Limits, VideoError
 
 if TYPE_CHECKING:
+    from slowfast_hub.models import VideoModel
     from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople
     from slowfast_hub.trainer.people_eval import PeopleEvaluation
 
@@ -26,12 +29,12 @@ Scales = Annotated[str | None, typer.Option(help="Of people: shorter sides in px
 Flip = Annotated[bool, typer.Option("--flip", help="Of people: average over mirrored pictures too.")]
 
 
-def evaluate_people(
+def eval_people(
     models: Sequence[str],
     predictions: Sequence[Path],
     people: LabelledPeople,
-    frames: Sequence[KeyFrame],
     *,
+    part: str,
     boxes: str | None,
     found_score: float,
     scales: str | None,
@@ -45,7 +48,7 @@ def evaluate_people(
     as_json: bool,
     first: bool,
 ) -> typer.Exit:
-    """Networks, or files, on these key frames of a set, and one report of all; gives the exit code.
+    """Networks, or files, on the key frames of a part of a set, and one report of all; gives the exit code.
 
     first: of several processes, the one that speaks.
     """
@@ -53,22 +56,21 @@ def evaluate_people(
     from slowfast_hub.predict.detector import check_takes_boxes
     from slowfast_hub.predict.network import open_network
     from slowfast_hub.trainer import people_eval
+    from slowfast_hub.trainer.about import PEOPLE
     from slowfast_hub.trainer.evaluate import matched
-    from slowfast_hub.trainer.page import printable
-    from slowfast_hub.trainer.people_report import as_json as plain
-    from slowfast_hub.trainer.people_report import write_people_report
 
     with asked():
-        runs = [
-            people_eval.evaluation_of_file(file, frames, classes=people.classes, evaluated=people.evaluated)
-            for file in predictions
-        ]
+        frames = part_of(people, part)
+        if first:
+            show_set(people)
+            warn_of_training_videos(models, frames, listed=PEOPLE, noun="key frames")
+        runs = files_measured(predictions, people, frames)
         networks = [open_network(name, device=device, check=check_takes_boxes) for name in models]
         for name, network in networks:  # what does not fit shows before hours of work
             matched(name, network, people.classes)
         sides = None if scales is None else numbers(scales)
     everywhere = all(frame.found is not None for frame in frames)
-    score: Callable[..., PeopleEvaluation] = partial(
+    score = partial(
         people_eval.evaluate_people,
         frames=frames,
         classes=people.classes,
@@ -83,24 +85,9 @@ def evaluate_people(
         limits=limits,
     )
     try:
-        with Progress(*COLUMNS, console=err, disable=not (first and err.is_terminal)) as bar:
-            for number, (name, network) in enumerate(networks, start=1):
-                task = bar.add_task(f"network {number} of {len(networks)}", total=None)
-                advance = partial(lambda task, done, total: bar.update(task, completed=done, total=total), task)
-                runs.append(score(network, name=name, progress=advance))
-        measured = [people_eval.measure_people(run) for run in runs]
-        failed = [failure for run in runs for failure in run.failed]
+        runs += run_all(score, networks, shown=first and err.is_terminal)
         if first:
-            for failure in failed:
-                complain(ValueError(f"{failure.video}: {failure.reason}"))
-            if as_json:
-                print_json([*map(plain, runs, measured)])
-            else:
-                for metrics in measured:
-                    typer.echo(printable(metrics.line))
-            if folder is not None:
-                write_people_report(runs, measured, folder)
-                err.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+            tell(runs, folder, as_json=as_json)
     except VideoError as error:
         complain(error)
         err.print("--on-error report goes on without such key frames", markup=False)
@@ -110,4 +97,50 @@ def evaluate_people(
         return typer.Exit(1)
     except ValueError as error:
         return usage(error)
-    return typer.Exit(1 if failed else 0)
+    return typer.Exit(1 if any(run.failed for run in runs) else 0)
+
+
+def files_measured(files: Sequence[Path], people: LabelledPeople, frames: Sequence[KeyFrame]) -> list[PeopleEvaluation]:
+    """Files of detections beside key frames of a set: moments of its other parts do not count."""
+    from slowfast_hub.trainer.detections import instant_of
+    from slowfast_hub.trainer.people_eval import evaluation_of_file
+
+    asked_for = set(frames)
+    excluded = people.excluded.union(instant_of(frame) for frame in people.samples() if frame not in asked_for)
+    return [
+        evaluation_of_file(file, frames, classes=people.classes, evaluated=people.evaluated, excluded=excluded)
+        for file in files
+    ]
+
+
+def run_all(
+    score: Callable[..., PeopleEvaluation], networks: Sequence[tuple[str, VideoModel]], *, shown: bool
+) -> list[PeopleEvaluation]:
+    """The evaluation of each network, with a bar for each."""
+    runs = []
+    with Progress(*COLUMNS, console=err, disable=not shown) as bar:
+        for number, (name, network) in enumerate(networks, start=1):
+            task = bar.add_task(f"network {number} of {len(networks)}", total=None)
+            advance = partial(lambda task, done, total: bar.update(task, completed=done, total=total), task)
+            runs.append(score(network, name=name, progress=advance))
+    return runs
+
+
+def tell(runs: Sequence[PeopleEvaluation], folder: Path | None, *, as_json: bool) -> None:
+    """The figures of all on stdout, and the report in `folder`."""
+    from slowfast_hub.trainer.page import printable
+    from slowfast_hub.trainer.people_eval import measure_people
+    from slowfast_hub.trainer.people_report import as_json as plain
+    from slowfast_hub.trainer.people_report import write_people_report
+
+    measured = [measure_people(run) for run in runs]
+    for failure in (failure for run in runs for failure in run.failed):
+        complain(ValueError(f"{failure.video}: {failure.reason}"))
+    if as_json:
+        print_json([*map(plain, runs, measured)])
+    else:
+        for metrics in measured:
+            typer.echo(printable(metrics.line))
+    if folder is not None:
+        write_people_report(runs, measured, folder)
+        err.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from slowfast_hub.apps.console import COLUMNS, Json, asked, complain, err, print_json
 from slowfast_hub.apps.inputs import find_videos
-from slowfast_hub.apps.options import Compile, Device, Limit, OnError, Precision, limits_of
+from slowfast_hub.apps.options import Compile, Device, Limit, OnError, Precision, limits_of, refuse
 from slowfast_hub.spec import LONG, one_of
 from slowfast_hub.zoo.registry import DEFAULT_MODEL
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Extractor = FeatureExtractor | PeopleFeatureExtractor
 
 STATES = ("written", "there", "failed")
-OF_WINDOWS = (None, None, None, None, "res5", "both", True, "centre")  # options that say nothing of people, left out
+OF_WINDOWS = ("--window", "--stride", "--last", "--preset", "--stage", "--pathway", "--pool", "--crop")
 
 Row = dict[str, Any]
 
@@ -47,6 +47,7 @@ class Job:
 
 
 def features(
+    context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Video files, and folders of them; links are not followed.")],
     out: Annotated[Path, typer.Option(help="The folder to fill; folders below an input are kept.")],
     model: Annotated[
@@ -117,11 +118,8 @@ def features(
                 limits=limits,
             )
         else:
-            if (window, stride, last, preset, stage, pathway, pool, crop) != OF_WINDOWS:
-                raise ValueError(
-                    "--boxes gives features of people at the moments of the table, from all of the picture and both "
-                    "pathways: leave out --window, --stride, --last, --preset, --stage, --pathway, --no-pool, --crop"
-                )
+            why = "--boxes gives features at the moments of the table, from all of the picture and both pathways"
+            refuse(context, OF_WINDOWS, why)
             extract = PeopleFeatureExtractor(
                 model,
                 people=boxes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Annotated, Any
 
@@ -38,3 +39,35 @@ def limits_of(pairs: list[str] | None, limits: Limits) -> Limits:
         except ValueError:
             raise ValueError(f"--limit {name} takes a number; got {value!r}") from None
     return replace(limits, **values)
+
+
+# Options that some commands have for sets of either kind: who is measured, trained or checked on the other, is told.
+OF_VIDEOS = ("--views", "--multilabel")
+OF_PEOPLE = (
+    *("--found", "--excluded", "--actions", "--offset-s", "--unit"),
+    *("--boxes", "--found-score", "--scales", "--flip"),
+)
+
+
+def check_task_options(context: typer.Context, *, of_people: bool) -> None:
+    """ValueError for options that mean nothing for the kind of set that it is."""
+    if of_people:
+        refuse(context, OF_VIDEOS, "these are boxes of people, not whole videos (--task classification says otherwise)")
+    else:
+        refuse(context, OF_PEOPLE, "these are whole videos, not boxes of people (--task detection says otherwise)")
+
+
+def refuse(context: typer.Context, options: Collection[str], why: str) -> None:
+    """ValueError that names those of some options that were given: they would change nothing."""
+    given = [
+        "/".join((*parameter.opts, *parameter.secondary_opts))
+        for parameter in context.command.params
+        if any(name in options for name in parameter.opts) and was_given(context, parameter.name)
+    ]
+    if given:
+        raise ValueError(f"{', '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
+
+
+def was_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name or "")
+    return source is not None and source.name != "DEFAULT"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slowfast_hub.apps.console import asked, complain, err, out
+from slowfast_hub.apps.options import check_task_options
 from slowfast_hub.apps.sets import (
     Actions,
     BoxUnit,
@@ -38,6 +39,7 @@ MAIN = os.environ.get("RANK", "0") == "0"  # of several processes, the one that 
 
 
 def train(
+    context: typer.Context,
     data: DataSource,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Fields of the recipe, as epochs=20 lr=0.01.")
@@ -87,7 +89,9 @@ def train(
         except TypeError as error:  # of a field that there is not, or a value of another kind
             raise ValueError(*error.args) from error
         found: LabelledSet
-        if is_detection(task, data):
+        of_people = is_detection(task, data)
+        check_task_options(context, of_people=of_people)
+        if of_people:
             found = read_people_set(
                 data,
                 val=val,

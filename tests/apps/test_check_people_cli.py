@@ -68,6 +68,8 @@ def test_options_of_people_are_passed_on(folder):
         (["{folder}/people.csv", "--task", "detect"], "--task must be one of 'classification', 'detection'"),
         (["{folder}/people.csv", "--unit", "percent"], "--unit must be one of"),
         (["{folder}/people.csv", "--videos", "{folder}/report"], "not a folder"),
+        (["{folder}/people.csv", "--multilabel"], "--multilabel/--one-label: these are boxes of people"),
+        (["{folder}", "--excluded", "e.csv", "--task", "classification"], "--excluded: these are whole videos"),
     ],
 )
 def test_what_is_asked_wrongly_gives_two(arguments, message, folder):

@@ -127,6 +127,14 @@ def test_a_video_that_cannot_be_read_ends_the_run_or_is_counted(networks, data, 
             "does not know 3 of the 3 classes: a, b, c; its classes are",
         ),
         (["--predictions", "nowhere.jsonl"], "nowhere.jsonl"),
+        (
+            ["--predictions", "p.jsonl", "--views", "centre"],
+            "--views: --predictions are measured as they are; leave it",
+        ),
+        (
+            ["NET", "--data", "DATA", "--flip", "--found-score", "0.8", "--excluded", "e.csv"],
+            "--excluded, --found-score, --flip: these are whole videos, not boxes of people",
+        ),
     ],
 )
 def test_what_is_asked_wrongly_is_said_with_exit_code_2(networks, data, arguments, message):
@@ -164,14 +172,14 @@ def test_classes_that_the_network_does_not_know_are_named_before_any_work(networ
 
 
 def test_videos_that_a_run_was_trained_on_are_warned_of(tmp_path, capsys):
-    from slowfast_hub.apps.evaluate import warn_of_training_videos
+    from slowfast_hub.apps.tested import warn_of_training_videos
     from slowfast_hub.trainer.samples import Sample
 
     run = tmp_path / "run"
     run.mkdir()
     (run / "videos.csv").write_text(f"video,label,split\n{tmp_path}/a.mp4,x,train\n{tmp_path}/b.mp4,x,val\n")
     samples = [Sample(tmp_path / f"{name}.mp4", (0,)) for name in "ab"]
-    warn_of_training_videos(f"local-dir:{run}", samples)
+    warn_of_training_videos([f"local-dir:{run}"], samples, listed="videos.csv", noun="videos")
     assert "was trained on 1 of these 2 videos" in capsys.readouterr().err.replace("\n", " ")
-    warn_of_training_videos(f"local-dir:{run}", samples[1:])
+    warn_of_training_videos([f"local-dir:{run}"], samples[1:], listed="videos.csv", noun="videos")
     assert capsys.readouterr().err == ""

@@ -91,6 +91,33 @@ def test_the_file_of_detections_is_worth_the_same_without_the_network(networks, 
     assert json.loads(run("--predictions", tmp_path / "detections.csv", "--data", alone, "--json").stdout) == [read]
 
 
+def test_a_file_of_another_project_is_wrong_where_the_set_has_nobody_but_for_excluded_moments(data, tmp_path):
+    """One person is found after a wrong one of a higher score: precision 1/2. Second 2.5 is excluded."""
+    box = "0.1,0.1,0.5,0.9"
+    lines = [f"b.mkv,{time},{box},{CLASSES[0]},{score}" for time, score in ((1.5, 0.9), (2.5, 0.8), (1, 0.7))]
+    (tmp_path / "theirs.csv").write_text(
+        "\n".join(["video,time,x1,y1,x2,y2,label,score", *lines, f"a.mkv,1,{box},{CLASSES[0]},1"])
+    )
+    (tmp_path / "excluded.csv").write_text("b.mkv,2.5\n")
+    arguments = ("--predictions", tmp_path / "theirs.csv", "--data", data, "--excluded", tmp_path / "excluded.csv")
+    done = run(*arguments, "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    (told,) = json.loads(done.stdout)
+    assert told["classes"][0] == {"name": CLASSES[0], "people": 1, "average_precision": 0.5}
+    assert told["protocol"].endswith("without 2 of other videos or moments that do not count")
+    assert len((tmp_path / "out" / "detections.csv").read_text().splitlines()) == 3
+
+
+def test_key_frames_of_another_part_are_no_frames_without_truth(data, tmp_path):
+    table = data.read_text().replace("a.mkv", "b.mkv").replace(",1,", ",0.5,", 2).replace(",2,", ",1.25,", 2)
+    (tmp_path / "people.csv").write_text(table)
+    (tmp_path / "theirs.csv").write_text("b.mkv,0.5,0.1,0.1,0.5,0.9,1,0.9\nb.mkv,1,0.1,0.1,0.5,0.9,1,0.8\n")
+    arguments = ("--predictions", tmp_path / "theirs.csv", "--data", tmp_path / "people.csv", "--part", "val")
+    (told,) = json.loads(run(*arguments, "--json").stdout)
+    assert told["classes"][0]["average_precision"] == 1
+    assert told["protocol"] == "1 detections of theirs.csv, without 1 of other videos or moments that do not count"
+
+
 def test_found_boxes_are_taken_where_the_set_has_them(networks, data, tmp_path):
     found = tmp_path / "found.csv"
     found.write_text("video,time,x1,y1,x2,y2,score\nb.mkv,1,0.1,0.1,0.5,0.9,0.95\nb.mkv,2,0.2,0,0.7,1,0.5\n")
@@ -136,7 +163,10 @@ def test_key_frames_of_videos_that_a_run_was_trained_on_are_warned_of(networks, 
         (["DETECTOR", "--data", "DATA", "--boxes", "found"], "no boxes of a person detector"),
         (["DETECTOR", "--data", "DATA", "--boxes", "some"], "boxes must be one of"),
         (["DETECTOR", "--data", "DATA", "--scales", "big"], "--scales is whole numbers"),
-        (["--predictions", "DATA", "--data", "DATA"], "people.csv, of lines 1 to 11"),
+        (["--predictions", "DATA", "--data", "DATA"], "people.csv:1: "),
+        (["DETECTOR", "--data", "DATA", "--views", "5x1"], "--views: these are boxes of people, not whole videos"),
+        (["DETECTOR", "--data", "DATA", "--one-label"], "--multilabel/--one-label: these are boxes of people"),
+        (["--predictions", "DATA", "--data", "DATA", "--flip"], "--flip: --predictions are measured as they are"),
     ],
 )  # fmt: skip
 def test_what_is_asked_wrongly_ends_with_2(networks, data, arguments, message):

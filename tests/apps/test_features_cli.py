@@ -295,4 +295,4 @@ def test_boxes_give_features_of_people_and_another_table_is_another_recipe(video
     assert "b.MKV" in result.stderr
     result = run(videos / "a.mp4", *options, "--window", 16)
     assert result.exit_code == 2
-    assert "leave out --window" in result.stderr
+    assert "--window: --boxes gives features at the moments of the table" in result.stderr

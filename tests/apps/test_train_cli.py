@@ -110,6 +110,8 @@ def test_the_same_command_goes_on_and_a_finished_run_stays(clips, tmp_path):
         (["--model", "slowfast_r50_9x9"], "unknown model 'slowfast_r50_9x9'"),
         (["--recipe", "nothing"], "no such recipe"),
         (["--group-from", "(nobody)"], "nobody"),
+        (["--unit", "px", "--offset-s", "0"], "--offset-s, --unit: these are whole videos, not boxes of people"),
+        (["--task", "detection", "--one-label"], "--multilabel/--one-label: these are boxes of people"),
     ],
 )
 def test_what_is_asked_wrongly_is_said_before_any_work(clips, tmp_path, arguments, said):
