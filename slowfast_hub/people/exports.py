@@ -42,7 +42,7 @@ VIA_HEADER = b"# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,s
 VIA_MARK = b"# Exported using VGG Image Annotator"
 VIA_RECTANGLE = 2
 UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio writes before the name of a file
-MOST_ROWS = 2_000_000  # of tracks, twice AVA's; a hundred bytes may say that one lasts for thirty years
+MOST_ROWS = 1_000_000  # of tracks, more than AVA has; a hundred bytes may say that one lasts for thirty years
 FRAME = re.compile(r"[0-9]{1,10}")
 
 # What goes wrong where a file lacks a field, or has another in its place: `objects`, `items`, `amount` look.

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from slowfast_hub.models import VideoModel
 from slowfast_hub.people.boxes import Unit
+from slowfast_hub.people.files import LARGEST_TABLE, check_file
 from slowfast_hub.people.finder import PersonDetector
 from slowfast_hub.people.sources import BoxSource
-from slowfast_hub.people.files import LARGEST_TABLE, check_file
 from slowfast_hub.predict.detector import Detector, Progress
 from slowfast_hub.predict.features import Features, network_record
 from slowfast_hub.predict.network import here
@@ -33,6 +33,10 @@ class PeopleFeatures(Features):
     at_s: Tensor  # (N,) float64: the moment of the box, in seconds of the file
     boxes: Tensor  # (N, 4) float32, px of the picture
     person: Tensor  # (N,) long: who it is, the same along the video
+    names: tuple[str, ...] = ()  # of the people 0, 1, ..., where a table knows them
+
+    def record(self) -> dict[str, Any]:
+        return {**super().record(), "names": list(self.names)}
 
     def arrays(self) -> dict[str, Tensor]:
         """What is written, a row for each person and moment: those of windows, `at_s`, `boxes` and `person`."""
@@ -102,6 +106,7 @@ class PeopleFeatureExtractor:
         info, people = reader.info, detector.boxes(reader.info, None, self.unit)
         values, boxes = [torch.empty(0, detector.model.num_features)], [torch.empty(0, 4)]
         person, moments = [torch.empty(0, dtype=torch.long)], [torch.empty(0, 3, dtype=torch.float64)]
+        names: dict[int, str] = {}
         along = detector.followed(reader, people, every_s=self.every_s, progress=progress, answer=self.pooled)
         for seen, ids in along:
             count = len(seen.people.boxes)
@@ -109,6 +114,7 @@ class PeopleFeatureExtractor:
             values.append(seen.values.reshape(count, -1) if count else values[0])
             boxes.append(seen.people.boxes)
             person.append(ids)
+            names |= dict(zip(ids.tolist(), seen.people.names))
             moments.append(torch.tensor([(seen.at_s, *span_s)], dtype=torch.float64).expand(count, 3))
         at_s, start_s, end_s = torch.cat(moments).unbind(1)
         return PeopleFeatures(
@@ -121,6 +127,7 @@ class PeopleFeatureExtractor:
             at_s,
             torch.cat(boxes),
             torch.cat(person),
+            tuple(names[number] for number in range(len(names))),
         )
 
     def pooled(self, clips: Tensor, rois: Tensor) -> Tensor:
