@@ -1,7 +1,7 @@
 """Train a network on your own videos and ask it: `python examples/finetune.py FOLDER OUT [KEY=VALUE]...`.
 
 FOLDER has one folder for each class. The embedded network is the start; its classifier is made anew for the classes of
-the folder. KEY=VALUE are fields of the recipe, such as epochs=10. Needs `pip install "slowfast-hub[train]"`.
+the folder. KEY=VALUE are fields of the recipe, such as epochs=10. Needs `pip install -e ".[train]"`.
 """
 
 import sys

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -61,7 +63,7 @@ def detect(
 ) -> None:
     """Who does what in a video.  Example: slowfast-hub detect film.mp4 --model NAME --out film.json --draw drawn.mp4"""
     from slowfast_hub.people.finder import DEFAULT_FINDER, PersonDetector
-    from slowfast_hub.predict.detector import EVERY_S, Detector
+    from slowfast_hub.predict.detector import Detector
     from slowfast_hub.predict.network import here
 
     with asked():
@@ -69,6 +71,8 @@ def detect(
             raise ValueError("--at is one moment, --every many: leave one of them out")
         if boxes is not None and people is not None:
             raise ValueError("--boxes says where people are, --people finds them: leave one of them out")
+        if boxes is not None and every is not None:
+            raise ValueError("a table of boxes has moments of its own: leave --every out")
         if boxes is None and unit is not None:
             raise ValueError("--unit is that of --boxes: give them too")
         check_target("--out", file, tuple(WRITERS), video, force=force)
@@ -76,7 +80,7 @@ def detect(
         limits = limits_of(limit, LONG)
         detector = Detector(
             model,
-            people=boxes or PersonDetector(people or DEFAULT_FINDER, score=person_score, device=here(device)),
+            people=boxes,
             scales=None if scales is None else numbers(scales),
             flip=flip,
             device=device,
@@ -85,11 +89,13 @@ def detect(
             compile=compile,
             limits=limits,
         )
+        if boxes is None:  # the network first, as it may be the one whose weights are missing
+            detector.people = PersonDetector(people or DEFAULT_FINDER, score=person_score, device=here(device))
     found: list[Detection] = []
     try:
         moments = look(detector, video, at=at, every_s=every, unit=cast("Unit | None", unit), fps=fps)
         if draw is not None and at is None:
-            held_s = 1.5 * (every or EVERY_S)  # the last moment may have so much behind it
+            held_s = 1.5 * spacing_s(detector, video, every_s=every, unit=cast("Unit | None", unit), fps=fps)
             moments = kept(moments, found)
             write_annotated(video, moments, draw, held_s=held_s, top_k=top_k, score=score, fps=fps, limits=limits)
         else:
@@ -130,6 +136,16 @@ def look(
             bar.update(task, completed=done_s, total=total_s)
 
         yield from detector.along(video, every_s=every_s, unit=unit, fps=fps, progress=advance)
+
+
+def spacing_s(detector: Detector, video: str, *, every_s: float | None, unit: Unit | None, fps: float | None) -> float:
+    """How far apart moments are: of a table the median of its own."""
+    from slowfast_hub.predict.detector import EVERY_S
+
+    if every_s is not None or not isinstance(detector.people, Path):
+        return every_s or EVERY_S
+    times_s = detector.boxes(detector.open(video, fps=fps).info, None, unit).times_s or ()
+    return median([after - before for before, after in pairwise(times_s)] or [EVERY_S])
 
 
 def kept(moments: Iterable[Detection], found: list[Detection]) -> Iterator[Detection]:

@@ -109,7 +109,7 @@ def colour_of(person: int) -> str:
 def lines_of(called: str, actions: Actions, font: Font, width: float) -> list[str]:
     """Who it is, and each action with its score, cut so that a line has `width` px."""
     labels = [" ".join(label[:LONGEST].split()) for label, _ in actions] or [""]
-    labels[0] = f"{' '.join(called[:LONGEST].split())} {labels[0]}"
+    labels[0] = f"{' '.join(called[:LONGEST].split())}: {labels[0]}" if actions else " ".join(called[:LONGEST].split())
     ends = [f" {score:.2f}" for _, score in actions] or [""]
     return [cut(label, end, font, width) for label, end in zip(labels, ends)]
 
@@ -169,7 +169,8 @@ def between(
     for time_s in times_s:
         while after is not None and after.at_s <= time_s:
             before, after = after, next(coming, None)
-        known = [each for each in (before, after) if each is not None and abs(each.at_s - time_s) <= held_s]
+        both = before is not None and after is not None and after.at_s - before.at_s <= 2 * held_s
+        known = [each for each in (before, after) if each is not None and (both or abs(each.at_s - time_s) <= held_s)]
         if not known:
             yield []
             continue
@@ -208,7 +209,8 @@ def write_annotated(
     """The video with people drawn on it, as an MP4 file (H.264, no sound), whole or not there.
 
     detections: in the order of time; each is asked for when its time comes, so memory does not grow with the length.
-    held_s: how far from a moment what was seen there is still shown.
+    held_s: how far from a moment what was seen there is still shown; between two that are at most twice that apart it is
+        shown all the time.
     Of a picture with odd sides the last row or column is left out. Errors: VideoError.
     """
     from slowfast_hub.video.encode import write_mp4

@@ -145,12 +145,9 @@ class Detector:
         progress: called after each moment with the seconds that are done, and all. Else as for a single moment.
         """
         reader = self.open(video, fps=fps)
-        info, people = reader.info, self.boxes(reader.info, boxes, unit)
-        identify = Identities()
-        for scored in self.scored(reader, moments_of(info, people.times_s, every_s), people):
-            yield self.detection(info, scored, identify(scored.people))
-            if progress is not None:
-                progress(min(scored.at_s - info.start_s, info.duration_s), info.duration_s)
+        people = self.boxes(reader.info, boxes, unit)
+        for scored, ids in self.followed(reader, people, every_s=every_s, progress=progress):
+            yield self.detection(reader.info, scored, ids)
 
     # The parts, for who wants something else of a person than scores
 
@@ -163,6 +160,22 @@ class Detector:
         if source is None and self.people is None:
             self.people = PersonDetector(device=self.device)  # once for all videos
         return boxes_of(self.people if source is None else source, info, unit=unit)  # type: ignore[arg-type]
+
+    def followed(
+        self,
+        reader: VideoReader,
+        people: Boxes,
+        *,
+        every_s: float | None,
+        progress: Progress | None,
+        answer: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Iterator[tuple[Scored, Tensor]]:
+        """What `scored` gives of the moments along a video, and who the people are: ids `(N,)` long."""
+        info, identify = reader.info, Identities()
+        for scored in self.scored(reader, moments_of(info, people.times_s, every_s), people, answer):
+            yield scored, identify(scored.people)
+            if progress is not None:
+                progress(min(scored.at_s - info.start_s, info.duration_s), info.duration_s)
 
     def scored(
         self,

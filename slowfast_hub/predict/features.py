@@ -99,6 +99,10 @@ class Features:
     recipe: dict[str, Any]  # all that the values depend on beside the video; JSON-able
     video: VideoInfo
 
+    def record(self) -> dict[str, Any]:
+        """What has to be known of the values; JSON-able."""
+        return {"recipe": self.recipe, "video": video_record(self.video), "shape": list(self.values.shape)}
+
     def save(self, path: str | Path) -> Path:
         """Write `.npz` or `.safetensors` with the arrays of `arrays`, and `<path>.json` beside it.
 
@@ -107,7 +111,7 @@ class Features:
         """
         path = Path(path)
         one_of("the suffix of a file of features", path.suffix, tuple(WRITERS))
-        record = {"recipe": self.recipe, "video": video_record(self.video), "shape": list(self.values.shape)}
+        record = self.record()
         WRITERS[path.suffix](self.arrays(), path, json.dumps(record))
         with whole_file(sidecar(path)) as partial:
             partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -125,7 +125,7 @@ class Predictor:
 def check_answers_rgb(name: str, arch: Arch) -> None:
     """A ValueError for a network that does not answer for a whole clip of pictures."""
     if arch.roi is not None:
-        raise ValueError(f"{name} is a detector and needs boxes: call the network itself, model(clips, rois)")
+        raise ValueError(f"{name} is a detector and needs boxes: slowfast-hub detect, in Python Detector({name!r})")
     if arch.in_chans != 3 or getattr(arch, "fast_input", "rgb") == "flow":
         raise ValueError(f"{name} sees optical flow, not pictures: call the network itself with clips of flow")
     if not arch.num_classes:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from slowfast_hub.spec import ClipSpec
 from slowfast_hub.transforms.eval import check_frames, normalise
-from slowfast_hub.transforms.geometry import Bilinear, resize
+from slowfast_hub.transforms.geometry import Bilinear, flip_boxes, resize
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,7 @@ class TrainTransform:
         rows, columns = draw.size
         moved = boxes * boxes.new_tensor([columns / width, rows / height] * 2)
         moved = moved - boxes.new_tensor([draw.right, draw.down] * 2)
-        if draw.flip:
-            left, up, right, low = moved.unbind(1)
-            moved = torch.stack([self.side - right, up, self.side - left, low], 1)
-        return moved.clamp(0, self.side)
+        return (flip_boxes(moved, self.side) if draw.flip else moved).clamp(0, self.side)
 
     def cut(self, pictures: Iterable[Tensor], size: tuple[int, int], down: slice, right: slice) -> Iterator[np.ndarray]:
         """A part of each picture, resized to `size`: (h, w, 3), which lasts until the next one is asked for."""

@@ -212,3 +212,14 @@ def test_a_moment_is_drawn_on_the_picture_shown_then(tmp_path):
 def test_people_whose_names_are_known_are_drawn_with_them():
     (person,) = captioned(replace(detection(0.0, {4: (1, 2, 3, 4)}), names=("eve",)), top_k=1, score=0.0)
     assert (person.person, person.called) == (4, "eve")
+
+
+def test_boxes_move_all_the_way_between_moments_that_belong_together():
+    """Moments 2 s apart with held_s=1: at a quarter of the way the box is there; further apart it would stand still."""
+    moments = [detection(0, {0: (0, 0, 10, 10)}), detection(2, {0: (8, 0, 18, 10)})]
+    (people,) = shown(moments, [0.5], held_s=1.0)
+    assert people[0].box == (2, 0, 12, 10)
+    assert shown([moments[0], detection(9, {0: (8, 0, 18, 10)})], [0.5, 4.0], held_s=1.0) == [
+        [Captioned((0, 0, 10, 10), 0, "#0", people[0].actions)],
+        [],
+    ]

@@ -48,6 +48,7 @@ def test_who_where_and_when_stand_beside_them(network, table):
     assert made.at_s.tolist() == [0.5, 0.5, 1.5]
     assert made.boxes.tolist() == [BOXES[0], BOXES[1], BOXES[1]]
     assert made.person.tolist() == [0, 1, 1]
+    assert made.record()["names"] == list(made.names) == list(dict.fromkeys(person for *_, person in ROWS))
     assert made.start_s.tolist() == [0, 0, pytest.approx(29 / 30)]
     assert made.end_s.tolist() == pytest.approx([28 / 30, 28 / 30, 58 / 30])
     assert "2 people at 2 moments" in repr(made)
