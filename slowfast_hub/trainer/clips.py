@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from slowfast_hub.transforms.geometry import resize_long
 from slowfast_hub.transforms.train import Draw, TrainTransform
 from slowfast_hub.video.reader import VideoReader
 from slowfast_hub.video.sampling import random_indices
+
+Shown = TypeVar("Shown", Sample, KeyFrame)  # what a clip is made of
 
 
 class Key(NamedTuple):
@@ -59,7 +62,7 @@ class Batch(NamedTuple):
     rois: Tensor | None = None  # of people: (N, 5), the place of the clip in the batch, then the box in px of the clip
 
 
-class ClipDataset(Dataset[Item]):
+class ClipDataset(Dataset[Item], Generic[Shown], ABC):
     """Random training clips, `dataset[Key(epoch, place)]`.
 
     The draws of a clip depend on the seed and its key alone, whatever the worker and the order.
@@ -68,7 +71,7 @@ class ClipDataset(Dataset[Item]):
 
     def __init__(
         self,
-        samples: Sequence[Any],  # Sample; of sets of people, KeyFrame
+        samples: Sequence[Shown],
         spec: ClipSpec,
         transform: TrainTransform,
         *,
@@ -78,7 +81,8 @@ class ClipDataset(Dataset[Item]):
         speed: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.samples = Packed(samples) if all(sample.on_disk for sample in samples) else tuple(samples)
+        on_disk = all(sample.on_disk for sample in samples)
+        self.samples: Sequence[Shown] = Packed(samples) if on_disk else tuple(samples)
         self.spec = spec
         self.transform = transform
         self.num_classes = num_classes
@@ -97,14 +101,9 @@ class ClipDataset(Dataset[Item]):
         except VideoError as error:
             return Item(None, torch.empty(0), Skipped(key.epoch, sample.name, str(error)))
 
-    def item(self, sample: Any, generator: torch.Generator) -> Item:
+    @abstractmethod
+    def item(self, sample: Shown, generator: torch.Generator) -> Item:
         """A clip and what it shows; VideoError where it cannot be read."""
-        reader = sample.open()
-        indices = random_indices(reader.info, self.clock(generator), generator)
-        draw = self.draw(reader, generator)
-        labels = self.labels(sample.labels_between(*reader.info.span_s(indices)), draw)
-        target = self.each_class(labels) if self.multilabel else torch.tensor(labels[0])
-        return Item(self.clip(reader, indices, draw), target, None)
 
     def clock(self, generator: torch.Generator) -> ClipSpec:
         """The clip recipe, at the speed of this draw."""
@@ -140,10 +139,22 @@ class ClipDataset(Dataset[Item]):
         return clip
 
 
-class Packed(Sequence[Any]):
+class VideoClips(ClipDataset[Sample]):
+    """Clips of labelled videos, from anywhere in them."""
+
+    def item(self, sample: Sample, generator: torch.Generator) -> Item:
+        reader = sample.open()
+        indices = random_indices(reader.info, self.clock(generator), generator)
+        draw = self.draw(reader, generator)
+        labels = self.labels(sample.labels_between(*reader.info.span_s(indices)), draw)
+        target = self.each_class(labels) if self.multilabel else torch.tensor(labels[0])
+        return Item(self.clip(reader, indices, draw), target, None)
+
+
+class Packed(Sequence[Shown]):
     """Samples as bytes in one array: Python objects would be copied into each worker as their use is counted there."""
 
-    def __init__(self, samples: Sequence[Any]) -> None:
+    def __init__(self, samples: Sequence[Shown]) -> None:
         pieces = [torch.frombuffer(bytearray(pickle.dumps(sample)), dtype=torch.uint8) for sample in samples]
         self._ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
         self._bytes = torch.cat(pieces)
@@ -151,9 +162,10 @@ class Packed(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, index: int) -> Any:  # type: ignore[override]  # single samples alone
+    def __getitem__(self, index: int) -> Shown:  # type: ignore[override]  # single samples alone
         begin = int(self._ends[index - 1]) if index else 0
-        return pickle.loads(self._bytes[begin : int(self._ends[index])].numpy().tobytes())
+        sample: Shown = pickle.loads(self._bytes[begin : int(self._ends[index])].numpy().tobytes())
+        return sample
 
 
 class Turns(Sampler[list[Key]]):
@@ -232,9 +244,9 @@ def collate(items: list[Item]) -> Batch:
     return Batch(clips, torch.cat(targets), skipped, torch.cat([places[:, None], torch.cat(boxes)], 1))
 
 
-def training_set(recipe: Recipe, videos: LabelledVideos, spec: ClipSpec) -> ClipDataset:
+def training_set(recipe: Recipe, videos: LabelledVideos, spec: ClipSpec) -> VideoClips:
     """The clips of the training part, as the recipe makes them."""
-    return ClipDataset(
+    return VideoClips(
         [hold(sample, recipe.hold) for sample in videos.train] if recipe.hold else videos.train,
         spec,
         training_transform(recipe, spec),
@@ -282,7 +294,7 @@ def usual_jitter(spec: ClipSpec, side: int) -> tuple[int, int]:
     return round(short), round(short * 5 / 4)
 
 
-def make_loader(dataset: ClipDataset, turns: Turns, workers: int, device: torch.device) -> Iterable[Batch]:
+def make_loader(dataset: Dataset[Item], turns: Turns, workers: int, device: torch.device) -> Iterable[Batch]:
     """Batches of the turns, in their order; workers stay from epoch to epoch."""
     return DataLoader(
         dataset,

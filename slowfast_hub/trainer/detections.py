@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from slowfast_hub.people.files import LONGEST_LINE, check_file, lines_of
+from slowfast_hub.people.rows import MOST_S
 from slowfast_hub.trainer.frame_map import LabelledBoxes
 from slowfast_hub.trainer.keyframes import Instant, KeyFrame, instant
 from slowfast_hub.zoo.save import whole_file
 
 HEADER = ("video", "time", "x1", "y1", "x2", "y2", "label", "score")
 LARGEST_FILE = 1 << 32  # bytes; 60 classes of all boxes in AVA's validation part have about a quarter of it
-MOST_S = 1e9  # of a time
 LINES = 100_000  # that are read at once
 NUMBERS = [("video", "O"), ("time", "f8"), ("box", "f8", 4), ("label", "i8"), ("score", "f8")]
 NAMES = [*NUMBERS[:3], ("label", "O"), NUMBERS[-1]]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ def write_figures(people: LabelledPeople, folder: Path) -> Path:
             times_s = (torch.arange(len(numbers), dtype=torch.float64) / FPS).numpy()
             size = (HEIGHT, WIDTH)
             write_mp4(files[frame.title], reader.stream(numbers), times_s, info=reader.info, size=size, gop=30, crf=12)
-    parts = {
+    parts: dict[str, Any] = {
         part: tuple(replace(frame, video=files[frame.title], fps=None) for frame in getattr(people, part))
         for part in ("train", "val", "test")
     }

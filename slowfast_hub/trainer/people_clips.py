@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,20 +17,33 @@ from slowfast_hub.spec import ClipSpec, VideoError, VideoInfo
 from slowfast_hub.trainer.clips import ClipDataset, Item, decode, swapped, training_transform
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, Person
 from slowfast_hub.trainer.recipe import Recipe
-from slowfast_hub.transforms.train import Draw
+from slowfast_hub.transforms.train import Draw, TrainTransform
 from slowfast_hub.video.reader import VideoReader
 from slowfast_hub.video.sampling import centred_indices
 
 
-class PeopleClips(ClipDataset):
+class PeopleClips(ClipDataset[KeyFrame]):
     """Clips of key frames and their people, `dataset[Key(epoch, place)]`; every box is a row of the target.
 
     Of a key frame whose boxes all lie outside of the crop there is no clip, and nothing is wrong.
     box_jitter: how far each side of a box may move, as a share of the box.
     """
 
-    def __init__(self, *which: Any, box_jitter: float = 0.0, **how: Any) -> None:
-        super().__init__(*which, multilabel=True, **how)
+    def __init__(
+        self,
+        frames: Sequence[KeyFrame],
+        spec: ClipSpec,
+        transform: TrainTransform,
+        *,
+        num_classes: int,
+        swap: Sequence[int] | None = None,
+        speed: float = 0.0,
+        box_jitter: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            frames, spec, transform, num_classes=num_classes, multilabel=True, swap=swap, speed=speed, seed=seed
+        )
         self.box_jitter = box_jitter
 
     def item(self, frame: KeyFrame, generator: torch.Generator) -> Item:
@@ -49,7 +61,7 @@ class PeopleClips(ClipDataset):
     def boxes(self, frame: KeyFrame, reader: VideoReader, draw: Draw, generator: torch.Generator) -> Tensor:
         """The boxes of all people `(N, 4)` in px of the clip; those outside are empty."""
         width, height = reader.info.width, reader.info.height
-        boxes = in_pixels(boxes_of(frame.people), width=width, height=height, unit=frame.unit)
+        boxes = in_pixels(corners_of(frame.people), width=width, height=height, unit=frame.unit)
         if self.box_jitter:
             sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
             boxes = boxes + self.box_jitter * (2 * torch.rand(boxes.shape, generator=generator) - 1) * sides
@@ -82,12 +94,13 @@ def training_frames(recipe: Recipe, people: LabelledPeople) -> list[KeyFrame]:
 def with_found(frame: KeyFrame, *, least_iou: float, least_score: float) -> KeyFrame:
     """The key frame with found boxes among its people, each with the labels of the drawn one that it overlaps most.
 
-    Those that overlap none by more than `least_iou` are left out: nobody knows what they show.
+    Those that overlap none by more than `least_iou` are left out: nobody knows what they show. PySlowFast learns from
+    them as people who do nothing.
     """
     found = [person for person in frame.found or () if person.score is None or person.score >= least_score]
     if not found:
         return frame
-    overlap, nearest = iou(boxes_of(found), boxes_of(frame.people)).max(1)
+    overlap, nearest = iou(corners_of(found), corners_of(frame.people)).max(1)
     matched = [
         replace(person, labels=frame.people[drawn].labels)
         for person, drawn, share in zip(found, nearest.tolist(), overlap.tolist())
@@ -96,7 +109,7 @@ def with_found(frame: KeyFrame, *, least_iou: float, least_score: float) -> KeyF
     return replace(frame, people=(*frame.people, *matched), found=None)
 
 
-def boxes_of(people: Sequence[Person]) -> Tensor:
+def corners_of(people: Sequence[Person]) -> Tensor:
     """Their boxes, `(N, 4)` float32."""
     return torch.tensor([person.box for person in people], dtype=torch.float32).reshape(-1, 4)
 
@@ -122,5 +135,11 @@ def in_memory(frame: KeyFrame, pictures: Tensor, info: VideoInfo) -> KeyFrame:
         for x1, y1, x2, y2 in [person.box]
     )
     return replace(
-        frame, video=pictures, fps=info.fps, at_s=frame.at_s - info.start_s, people=people, unit="normalised"
+        frame,
+        video=pictures,
+        fps=info.fps,
+        at_s=frame.at_s - info.start_s,
+        people=people,
+        found=None,  # of these the wanted ones are among the people, see `with_found`
+        unit="normalised",
     )

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from slowfast_hub.people.boxes import PERSON_SCORE
 from slowfast_hub.spec import at_least, one_of, whole
 
 SHIPPED = resources.files("slowfast_hub.trainer") / "recipes"
@@ -67,7 +68,7 @@ class Recipe:
     # The boxes of people
     box_jitter: float = 0.0  # how far each side of a box moves at most, as a share of the box
     found_iou: float | None = None  # boxes of a person detector that overlap a drawn one by more are learnt from, too
-    found_score: float = 0.8  # at least; of such boxes
+    found_score: float = PERSON_SCORE  # at least; of such boxes
     # Batch norm
     batch_norm: str = "batch"  # "frozen" keeps its statistics, "sync" shares them between GPUs
     norm_clips: int | None = None  # statistics are taken within so many clips; None: within what a device takes at once

@@ -10,11 +10,12 @@ from torch import Tensor
 from slowfast_hub.models import VideoModel
 from slowfast_hub.predict.views import parse_views
 from slowfast_hub.spec import ClipSpec
-from slowfast_hub.trainer.clips import ClipDataset, training_set
+from slowfast_hub.trainer.clips import VideoClips, training_set
 from slowfast_hub.trainer.evaluate import evaluate
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, LabelledSet
 from slowfast_hub.trainer.metrics import measure
-from slowfast_hub.trainer.people_clips import people_set, training_frames
+from slowfast_hub.trainer.people_clips import PeopleClips, people_set, training_frames
+from slowfast_hub.trainer.people_eval import evaluate_people, measure_people
 from slowfast_hub.trainer.recipe import Recipe
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
 
@@ -53,7 +54,7 @@ class ClassifyVideos:
             raise ValueError("box_jitter and found_iou are about the boxes of people; this set has none")
         parse_views(recipe.eval_views)
 
-    def clips(self, spec: ClipSpec) -> ClipDataset:
+    def clips(self, spec: ClipSpec) -> VideoClips:
         """The training clips."""
         return training_set(self.recipe, self.videos, spec)
 
@@ -76,7 +77,7 @@ class ClassifyVideos:
         return Tested(kind, answer or 0.0, metrics.requested, metrics.decoded, seen, metrics.line)
 
     def rois(self, clips: Tensor) -> None:
-        """What the network needs beside `clips` that show nothing: no boxes."""
+        """None: a network for videos needs no boxes beside `clips`."""
 
     def identity(self, sample: Sample) -> object:
         """What a run depends on in a sample."""
@@ -104,12 +105,10 @@ class ClassifyPeople:
                 "found_iou takes boxes of a person detector, and no key frame has any: give them too, or found_iou=none"
             )
 
-    def clips(self, spec: ClipSpec) -> ClipDataset:
+    def clips(self, spec: ClipSpec) -> PeopleClips:
         return people_set(self.recipe, self.people, spec)
 
     def test(self, network: VideoModel, *, workers: int, name: str) -> Tested:
-        from slowfast_hub.trainer.people_eval import evaluate_people, measure_people
-
         evaluation = evaluate_people(
             network,
             self.people.val,

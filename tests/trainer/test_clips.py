@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from slowfast_hub.spec import ClipSpec
 from slowfast_hub.trainer.clips import (
-    ClipDataset,
     Key,
     Turns,
+    VideoClips,
     class_counts,
     collate,
     hold,
@@ -26,7 +26,7 @@ SPEC = ClipSpec(frames=8, stride=2, short_side=24, crop=24)
 
 def dataset(samples, *, seed=0, speed=0.2, flip=0.5, **how):
     transform = TrainTransform(SPEC, (24, 32), light=0.2, flip=flip)
-    return ClipDataset(samples, SPEC, transform, num_classes=3, speed=speed, seed=seed, **how)
+    return VideoClips(samples, SPEC, transform, num_classes=3, speed=speed, seed=seed, **how)
 
 
 def clips(count):

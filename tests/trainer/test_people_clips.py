@@ -99,11 +99,12 @@ def test_videos_held_in_memory_are_decoded_once_and_keep_their_moments_and_boxes
     path = counting_video(60)
     info = KeyFrame(path, 0.0, ()).open().info
     box = (0.0, 0.0, info.width / 2, info.height)
-    one, other = (KeyFrame(path, at_s, (Person(box, (0,)),), unit="px") for at_s in (0.5, 1.0))
+    one, other = (KeyFrame(path, at_s, (Person(box, (0,)),), (Person(box),), "px") for at_s in (0.5, 1.0))
     held_one, held_other = held([one, other], longest=info.width // 2)
     assert held_one.video is held_other.video
     assert (len(held_one.video), held_one.video.shape[2]) == (60, info.width // 2)
     assert held_one.people[0].box == (0.0, 0.0, 0.5, 1.0)
+    assert held_one.found is None  # or it would be in pixels beside people that are not
     items = [clips(one)[Key(0, 0)], clips(held_one)[Key(0, 0)]]
     assert items[0].boxes.tolist() == items[1].boxes.tolist()
     assert torch.allclose(items[0].clip.mean((0, 2, 3)), items[1].clip.mean((0, 2, 3)), atol=2)
