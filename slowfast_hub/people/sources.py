@@ -27,7 +27,7 @@ class Found:
 
     boxes: Tensor  # (N, 4) float32, px of the picture, cut to it
     scores: Tensor  # (N,) of whoever found them; 1 where nobody said
-    names: tuple[str, ...] = ()  # who they are, where that is known of all
+    names: tuple[str, ...] = ()  # who they are, where that is known of everybody in the video
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,8 @@ def boxes_of(source: BoxSource, info: VideoInfo, *, unit: Unit | None = None) ->
 def found(values: object, info: VideoInfo, unit: Unit | None) -> Found:
     """Boxes `(N, 4)` or `(N, 5)` of any kind of array as people of a picture of the video."""
     try:
+        if isinstance(values, list | tuple):  # of lists, arrays or tensors
+            values = [[float(value) for value in row] for row in values]
         rows = torch.as_tensor(values, dtype=torch.float32).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
@@ -69,7 +71,10 @@ def found(values: object, info: VideoInfo, unit: Unit | None) -> Found:
     if rows.ndim != 2 or rows.shape[1] not in (4, 5):
         raise ValueError(f"boxes are (N, 4): x1, y1, x2, y2, or (N, 5) with a score; got {tuple(rows.shape)}")
     boxes = in_pixels(rows[:, :4], width=info.width, height=info.height, unit=unit)
-    return Found(boxes, rows[:, 4] if rows.shape[1] == 5 else torch.ones(len(rows)))
+    scores = rows[:, 4] if rows.shape[1] == 5 else torch.ones(len(rows))
+    if strays := [score for score in scores.tolist() if not 0 <= score <= 1]:
+        raise ValueError(f"the fifth column of boxes is a score, from 0 to 1; got {strays[0]:g}")
+    return Found(boxes, scores)
 
 
 def of_table(file: Path, info: VideoInfo, unit: Unit | None) -> Boxes:
@@ -77,7 +82,15 @@ def of_table(file: Path, info: VideoInfo, unit: Unit | None) -> Boxes:
     table = read_boxes(file, unit=unit, seconds_of=lambda video, frame: info.begin_s(frame))
     known = boxes_by_moment(table, info.source)
     times_s = [moment.time_s for moment in known]
-    people = [people_of(file, moment, info) for moment in known]
+    if strays := [time_s for time_s in times_s if not info.start_s <= time_s < info.start_s + info.duration_s]:
+        raise ValueError(
+            f"{file}: {len(strays)} of {len(times_s)} moments lie outside of {info.source}, which goes from "
+            f"{info.start_s:g} to {info.start_s + info.duration_s:g} s; the first is at {strays[0]:g} s: slowfast-hub "
+            "data check says what its times look like"
+        )
+    # Half a table of names would mix two ways of telling who is who.
+    named = all(person for moment in known for person in moment.people)
+    people = [people_of(file, moment, info, named=named) for moment in known]
     slack_s = 0.5 / info.fps  # the same frame
 
     def at(at_s: float, picture: Tensor | None) -> Found:
@@ -93,8 +106,8 @@ def of_table(file: Path, info: VideoInfo, unit: Unit | None) -> Boxes:
     return Boxes(at, times_s=tuple(times_s))
 
 
-def people_of(file: Path, moment: MomentBoxes, info: VideoInfo) -> Found:
-    """One moment of a table, in pixels of the picture."""
+def people_of(file: Path, moment: MomentBoxes, info: VideoInfo, *, named: bool) -> Found:
+    """One moment of a table, in pixels of the picture. named: whether the table says of everybody who it is."""
     boxes = in_pixels(
         moment.boxes,
         width=info.width,
@@ -103,4 +116,4 @@ def people_of(file: Path, moment: MomentBoxes, info: VideoInfo) -> Found:
         where=lambda number: f"{file}: box {number} at {moment.time_s:g} s",
     )
     scores = torch.ones(len(boxes)) if moment.scores is None else moment.scores
-    return Found(boxes, scores, moment.people if all(moment.people) else ())
+    return Found(boxes, scores, moment.people if named else ())

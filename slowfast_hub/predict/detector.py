@@ -31,6 +31,7 @@ from slowfast_hub.video.reader import Video, VideoReader, open_video
 from slowfast_hub.video.sampling import centred_indices
 
 EVERY_S = 1.0  # AVA has a key frame a second
+MOST_SIDE = 2048  # px of a scale: four times what anyone has tested with, and gigabytes of maps
 
 Progress = Callable[[float, float], None]  # seconds of the video done, and in all
 
@@ -249,6 +250,8 @@ def box_views(spec: ClipSpec, scales: Sequence[int] | None, flip: bool) -> tuple
         raise ValueError(f"scales are different short sides in px, such as (224, 256, 320); got {scales!r}")
     for side in sides:
         whole("scales", side, 16)  # the maps that boxes are cut from have 1/16 of it
+        if side > MOST_SIDE:
+            raise ValueError(f"scales are at most {MOST_SIDE} px; got {side}")
     transforms = [EvalTransform(replace(spec, short_side=side, crop=side)) for side in sides]
     return tuple(BoxView(each, mirrored) for mirrored in ((False, True) if flip else (False,)) for each in transforms)
 

@@ -95,17 +95,19 @@ def test_a_box_partly_outside_is_cut_to_the_picture(detect):
         ([[30, 3, 40, 17]], "box 0 lies outside of the picture of 24 x 18 px"),
         ([[float("nan"), 3, 4, 17]], "box 0 is not finite"),
         ([[2, 3, 14]], r"boxes are \(N, 4\).*got \(1, 3\)"),
-        ([1.0, 2.0], r"boxes are \(N, 4\)"),
+        (np.array([1.0, 2.0]), r"boxes are \(N, 4\)"),
+        ([[2, 3, 14, 17, 7]], "the fifth column of boxes is a score, from 0 to 1; got 7"),
+        ([[2, 3, 14, 17, float("nan")]], "is a score, from 0 to 1; got nan"),
         ([[2, 3, 14, 17]] * 1001, "1001 boxes at one moment; at most 1000"),
     ],
-    ids=["reversed", "empty", "outside", "nan", "three", "flat", "crowd"],
+    ids=["reversed", "empty", "outside", "nan", "three", "flat", "id", "no score", "crowd"],
 )
 def test_what_is_no_box_is_said_by_its_number(detect, boxes, says):
     with pytest.raises(ValueError, match=says):
         detect(noise(60), at_s=1.0, boxes=boxes)
 
 
-@pytest.mark.parametrize("boxes", [object(), [["a", "b", "c", "d"]]])
+@pytest.mark.parametrize("boxes", [object(), [["a", "b", "c", "d"]], [1.0, 2.0]])
 def test_what_boxes_may_be_is_said(detect, boxes):
     with pytest.raises(TypeError, match="boxes are an array"):
         detect(noise(60), at_s=1.0, boxes=boxes)
@@ -216,6 +218,31 @@ def test_a_table_brings_its_moments_names_and_scores(detect, tmp_path: Path):
         list(detect.along(frames, every_s=1.0, boxes=table))
 
 
+def test_boxes_may_be_lists_of_rows_of_any_kind(detect):
+    rows = ([2, 3, 14, 17], np.array([10, 1, 22, 18]))
+    for boxes in (rows, [torch.tensor(row) for row in rows]):
+        assert torch.equal(detect(noise(60), at_s=1.0, boxes=boxes).boxes, BOXES)
+
+
+def test_a_table_that_names_some_people_is_followed_by_boxes_alone(detect, tmp_path: Path):
+    """Else a stranger would get the number of somebody who has a name."""
+    table = tmp_path / "people.csv"
+    rows = ["1,2,3,14,17,ann", "1,10,1,22,18,ben", "2,0,0,3,3,", "3,10,1,22,18,ben"]
+    table.write_text("\n".join(["time,x1,y1,x2,y2,person", *rows]) + "\n")
+    answers = list(detect.along(noise(120), boxes=table))
+    assert [answer.ids.tolist() for answer in answers] == [[0, 1], [2], [1]]
+    assert {answer.names for answer in answers} == {()}
+
+
+def test_moments_of_a_table_outside_of_the_video_are_named_with_the_table(detect, tmp_path: Path):
+    table = tmp_path / "people.csv"
+    table.write_text("time,x1,y1,x2,y2\n1,2,3,14,17\n902,2,3,14,17\n")
+    with pytest.raises(
+        ValueError, match=r"people.csv: 1 of 2 moments lie outside of array, .* from 0 to 3 s; .* 902 s"
+    ):
+        detect(noise(90), at_s=1.0, boxes=table)
+
+
 def test_memory_does_not_grow_with_the_video(network, monkeypatch):
     """Clips of 32 frames' length once a second: no more than those of two seconds are held."""
     alive, most = weakref.WeakSet(), 0
@@ -245,6 +272,7 @@ def test_the_progress_reaches_the_last_moment(detect):
     [
         ({"scales": ()}, "scales are different short sides"),
         ({"scales": (32, 32)}, "scales are different short sides"),
+        ({"scales": (100_000,)}, "scales are at most 2048 px; got 100000"),
         ({"scales": (8,)}, "scales must be a whole number of at least 16"),
         ({"flip": 1}, "flip must be True or False"),
         ({"precision": "half"}, "precision must be one of"),
