@@ -31,13 +31,12 @@ from slowfast_hub.trainer.check import (
     several,
     worst_first,
 )
-from slowfast_hub.trainer.formats.ava import CUT_S, are_avas
+from slowfast_hub.trainer.formats.ava import CUT_S
 from slowfast_hub.trainer.formats.found import NUMBER
-from slowfast_hub.trainer.formats.people import FOUND, column, is_ava, labelled, singles
+from slowfast_hub.trainer.formats.people import FOUND, Classes, classes_of, column, labelled, labels_in
 from slowfast_hub.trainer.formats.people_files import Sources
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
-from slowfast_hub.zoo.manifest import read_labels
 
 ONE = 1.0 + 1e-6  # the largest side of a normalised box that lies in its picture
 FAR = 0.05  # of a side: how far a box may reach outside before it is said
@@ -148,79 +147,52 @@ def score_findings(table: BoxTable) -> Iterator[Finding]:
 
 def label_findings(sources: Sources) -> Iterator[Finding]:
     """Labels that no class has, and numbers that look counted from another begin than their list."""
-    for _, table in sources.tables:
-        wrong = foreign(sources, table)
-        names = sorted({table.labels[row] for row in wrong.nonzero().flatten().tolist()})
-        if names:
-            yield from Rows(table, wrong).finding("action", f"{several(names)}: {expected(sources)}")
     tables = [table for _, table in sources.tables]
-    used = {name for table in tables for label in set(table.labels) for name in singles(label)}
+    used = labels_in(tables)
+    classes, listed = classes_of(sources, used), sources.classes
+    for table in tables:
+        lacking = sorted(label for label in set(table.labels) if classes.lack(label))
+        if lacking:
+            yield from Rows(table, foreign(table, classes)).finding("action", f"{several(lacking)}: {classes.expected}")
     numbers = {int(name) for name in used if NUMBER.fullmatch(name)} if all(map(NUMBER.fullmatch, used)) else set()
-    classes, known = sources.classes, numbers_of(sources)
-    if classes and classes[0].lower() in BACKGROUND and (numbers or classes[0] not in used):
+    if listed and listed[0].lower() in BACKGROUND and (numbers or listed[0] not in used):
         yield Finding(
-            "count", f"the list of {len(classes)} classes begins with {classes[0]!r}, which nobody has: one too long?"
+            "count", f"the list of {len(listed)} classes begins with {listed[0]!r}, which nobody has: one too long?"
         )
     if not numbers:
         return
     where, span = tables[0].file.name, f"from {min(numbers)} to {max(numbers)}"
-    if known:
-        if 0 in numbers and min(known) == 1:
+    if classes.numbers:
+        if 0 in numbers and classes.numbers[0] == 1:
             yield Finding("count", f"{where}: labels go {span} and the list of actions begins with 1: one too low?")
-    elif not classes and not is_ava(sources) and min(numbers) == 1:
+    elif not listed and min(numbers) == 1:
         yield Finding(
             "count", f"{where}: labels go {span} without a list: 1 becomes class 0; classes.txt or --actions names them"
         )
-    elif classes and min(numbers) == 1 and max(numbers) == len(classes):
-        yield Finding("count", f"{where}: labels go {span}, as many as classes, and count from 1: 1 is {classes[0]!r}")
-    elif classes and min(numbers) == 1:
+    elif listed and min(numbers) == 1 and max(numbers) == len(listed):
+        yield Finding("count", f"{where}: labels go {span}, as many as classes, and count from 1: 1 is {listed[0]!r}")
+    elif listed and min(numbers) == 1:
         yield Finding(
             "count",
-            f"{where}: labels go {span} of {len(classes)} classes; is nobody {classes[0]!r}, or do they begin at 1?",
+            f"{where}: labels go {span} of {len(listed)} classes; is nobody {listed[0]!r}, or do they begin at 1?",
         )
 
 
-def numbers_of(sources: Sources) -> set[int]:
-    """The numbers that a list of actions gives; empty without one."""
-    if sources.actions is None:
-        return set(range(1, len(read_labels("ava80")) + 1)) if not sources.classes and is_ava(sources) else set()
-    return set(range(1, len(read_labels("ava80")) + 1)) if are_avas(sources.actions) else set(sources.actions)
-
-
-def expected(sources: Sources) -> str:
-    known = numbers_of(sources)
-    if known:
-        return f"no action; the list has numbers from {min(known)} to {max(known)}"
-    return f"none of the {len(sources.classes)} classes, {sources.classes[0]!r} to {sources.classes[-1]!r}"
-
-
-def foreign(sources: Sources, table: BoxTable) -> Tensor:
+def foreign(table: BoxTable, classes: Classes) -> Tensor:
     """(N,) bool: the rows with a label that is no class."""
-    numbers, classes = numbers_of(sources), sources.classes
-    names = set(classes) | set((sources.actions or {}).values())
-    if sources.actions and are_avas(sources.actions):
-        names |= set(read_labels("ava80"))
-    if not numbers and not classes:
-        return torch.zeros(len(table), dtype=torch.bool)
-    found = {int(name) for label in set(table.labels) for name in singles(label) if NUMBER.fullmatch(name)} - {0}
-    if not numbers:  # a list counts from 0, or from 1 where its length is reached and 0 is not
-        from_one = "0" not in set(table.labels) and max(found, default=0) == len(classes)
-        numbers = set(range(from_one, len(classes) + from_one))
-    known = {
-        label: all(name in names or (bool(NUMBER.fullmatch(name)) and int(name) in numbers) for name in singles(label))
-        for label in set(table.labels)
-    }
-    return torch.tensor([not known[label] for label in table.labels], dtype=torch.bool)
+    lack = {label: classes.lack(label) for label in set(table.labels)}
+    return torch.tensor([lack[label] for label in table.labels], dtype=torch.bool)
 
 
 def usable(sources: Sources) -> Sources:
     """Without the rows that no key frame can be made of, and without tables that have no others."""
+    classes = classes_of(sources, labels_in(table for _, table in sources.tables))
 
     def kept(table: BoxTable, labels: bool) -> BoxTable:
         unit, bad = odd_ones(table)
         for problem in problems_of(table.boxes).values():
             bad = bad | (table.occupied & problem)
-        return replace(table, unit=unit).only(~(bad | foreign(sources, table) if labels else bad))
+        return replace(table, unit=unit).only(~(bad | foreign(table, classes) if labels else bad))
 
     tables = tuple((part, kept(table, labels=True)) for part, table in sources.tables)
     tables = tuple((part, table) for part, table in tables if len(table))

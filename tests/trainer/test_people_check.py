@@ -7,6 +7,7 @@ import pytest
 from slowfast_hub.spec import ClipSpec, VideoInfo
 from slowfast_hub.trainer.check import KINDS, VideoCheck
 from slowfast_hub.trainer.check_report import as_json, summary
+from slowfast_hub.trainer.formats.people import read_people
 from slowfast_hub.trainer.formats.people_files import gather
 from slowfast_hub.trainer.people_check import people_left, report_of_people, table_findings
 
@@ -117,6 +118,23 @@ def test_numbers_that_the_list_of_actions_lacks_are_named(check):
     assert "action" in found
 
 
+def test_labels_mean_over_all_tables_what_they_mean_to_who_trains(tmp_path):
+    """Of three classes 3 is the last where nobody is 0, in whichever file, and none where somebody is."""
+    (tmp_path / "classes.txt").write_text("run\nwalk\nsit\n")
+    header, row = "video,time,x1,y1,x2,y2,label\n", "a.mp4,1,0.1,0.2,0.6,0.8,"
+    for name, label, lacking in (("train", 1, []), ("train", 0, ["val.csv:2 [0.1, 0.2, 0.6, 0.8]: 3: none of the 3"])):
+        (tmp_path / f"{name}.csv").write_text(f"{header}{row}{label}\n")
+        (tmp_path / "val.csv").write_text(f"{header}{row}3\n")
+        (tmp_path / "a.mp4").touch()
+        found = [finding.text for finding in table_findings(gather(tmp_path)) if finding.kind == "action"]
+        assert [text.partition(" classes")[0] for text in found] == lacking
+        if lacking:
+            with pytest.raises(ValueError, match=r"val.csv:2: label '3' is none of the 3 classes"):
+                read_people(tmp_path)
+        else:
+            assert read_people(tmp_path).val[0].labels == (2,)
+
+
 def test_numbers_that_count_from_one_are_named(check):
     numbers = rows(labels=("1", "2"))
     assert check(numbers) == {
@@ -130,14 +148,14 @@ def test_numbers_that_count_from_one_are_named(check):
     found = check(numbers, classes="run\nwalk\nsit\n")
     assert found["count"] == ["set.csv: labels go from 1 to 2 of 3 classes; is nobody 'run', or do they begin at 1?"]
     found = check(rows(labels=("0", "3")), classes="run\nwalk\nsit\n")
-    assert found["action"][0].endswith("3: none of the 3 classes, 'run' to 'sit'")
+    assert found["action"][0].endswith("3: none of the 3 classes, 'run' (0) to 'sit' (2)")
 
 
 def test_a_list_of_classes_that_is_one_too_long_is_named(check):
     found = check(rows(labels=("run", "walk")), classes="background\nrun\nwalk\n")
     assert found["count"] == ["the list of 3 classes begins with 'background', which nobody has: one too long?"]
     found = check(rows(labels=("run", "wlak")), classes="run\nwalk\n")
-    assert found["action"][0].endswith("wlak: none of the 2 classes, 'run' to 'walk'")
+    assert found["action"][0].endswith("wlak: none of the 2 classes, 'run' (0) to 'walk' (1)")
 
 
 def test_boxes_of_a_detector_without_scores_are_named(check):

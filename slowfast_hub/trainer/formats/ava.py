@@ -22,20 +22,19 @@ import torch
 
 from slowfast_hub.people.boxes import unit_of
 from slowfast_hub.people.files import check_file, text_of
-from slowfast_hub.people.rows import BoxTable
+from slowfast_hub.people.rows import A_TIME, MOST_S, BoxTable
 from slowfast_hub.trainer.formats.charades import FRAME_LIST, LARGEST_LIST
 from slowfast_hub.trainer.formats.found import part_of_name
+from slowfast_hub.trainer.keyframes import Instant, instant
 from slowfast_hub.zoo.convert.container import PlainArray, read_arrays
 from slowfast_hub.zoo.manifest import read_labels
 
-CUT_S = 900.0  # of the film: where the annotated part begins, minute 15
+CUT_S, END_S = 900.0, 1800.0  # of the film: its annotated part, from minute 15 on
 CUT_FPS = 30.0  # of the frames that both projects cut films into
 LISTS = (".csv", ".tsv", ".txt", ".xml", ".json")
 FOUND_WORDS = ("predicted", "detection", "proposals")  # in names of files of boxes that a detector found
 VIDEO_FOLDERS = ("frames", "rawframes", "videos_15min", "videos")  # as the projects name them
 ACTION = re.compile(r'name:\s*"([^"\n]*)"\s*(?:label_)?id:\s*([0-9]{1,6})')
-
-Instant = tuple[str, int]  # video, milliseconds
 
 
 @dataclass(frozen=True)
@@ -83,21 +82,18 @@ def only(files: dict[str, Path], part: str, file: Path) -> None:
     files[part] = file
 
 
-def instant(video: str, time_s: float) -> Instant:
-    """What two files mean by one moment: 902, 0902 and 902.0 are the same."""
-    return video, round(1000 * time_s)
-
-
 def read_excluded(files: Iterable[Path]) -> frozenset[Instant]:
     """The moments of lists of excluded time stamps."""
     moments = set()
     for file in files:
-        for line, row in enumerate(csv.reader(text_of(file).splitlines()), 1):
-            try:
-                video, second = row
+        rows = csv.reader(text_of(file).splitlines())
+        try:
+            for video, second in rows:
+                if not 0 <= float(second) <= MOST_S:
+                    raise ValueError(f"a time is {A_TIME}; got {second!r:.40}")
                 moments.add(instant(video, float(second)))
-            except (ValueError, OverflowError) as error:
-                raise ValueError(f"{file}:{line}: expected `video,second`; got {','.join(row):.80!r}") from error
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{file}:{rows.line_num}: expected `video,second`: {error}") from error
     return frozenset(moments)
 
 
@@ -112,9 +108,14 @@ def read_actions(file: Path) -> dict[int, str]:
     return actions
 
 
+def ava_actions() -> dict[int, str]:
+    """AVA's 80 actions by their numbers, which begin with 1."""
+    return dict(enumerate(read_labels("ava80"), 1))
+
+
 def are_avas(actions: dict[int, str]) -> bool:
     """Whether names and numbers are those of AVA; versions differ in some words."""
-    known = dict(enumerate(read_labels("ava80"), 1))
+    known = ava_actions()
     return 2 * sum(known.get(number) == name for number, name in actions.items()) > len(actions)
 
 

@@ -60,16 +60,23 @@ def number_labels(places: dict[str, str], classes: Sequence[str]) -> tuple[tuple
 
 
 def listed(places: dict[str, str], classes: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
-    """The same where a list says the classes: labels are names in it or numbers of its lines."""
-    names = {name: number for number, name in enumerate(classes)}
-    numbers = {label: int(label) for label in places if label not in names and NUMBER.fullmatch(label)}
-    # Somebody who counted from 1 reaches the length of the list and never 0.
-    first = int(bool(numbers) and min(numbers.values()) > 0 and max(numbers.values()) == len(classes))
+    """The same where a list says the classes."""
+    numbers, notes = found_in(classes, places)
     for label, where in places.items():
-        if label not in names and not 0 <= numbers.get(label, -1) - first < len(classes):
+        if label not in numbers:
             raise ValueError(
                 f"{where}: label {label!r} is neither one of the {len(classes)} classes (the first is {classes[0]!r}) "
                 f"nor a number from 0 to {len(classes) - 1}"
             )
+    return classes, numbers, notes
+
+
+def found_in(classes: Sequence[str], labels: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+    """The class of each label that a list has, as a name in it or a number of its lines, and what was decided."""
+    names = {name: number for number, name in enumerate(classes)}
+    numbers = {label: int(label) for label in labels if label not in names and NUMBER.fullmatch(label)}
+    # Somebody who counted from 1 reaches the length of the list and never 0.
+    first = int(bool(numbers) and min(numbers.values()) > 0 and max(numbers.values()) == len(classes))
     notes = [f"labels from 1 to {len(classes)} become classes 0 to {len(classes) - 1}"] if first else []
-    return classes, {label: names.get(label, numbers.get(label, 0) - first) for label in places}, notes
+    found = {label: names.get(label, numbers.get(label, -1) - first) for label in labels}
+    return {label: number for label, number in found.items() if 0 <= number < len(classes)}, notes

@@ -17,18 +17,16 @@ from pathlib import Path
 from slowfast_hub.people.boxes import Box, Unit, check_boxes
 from slowfast_hub.people.rows import BoxTable
 from slowfast_hub.spec import Limits
-from slowfast_hub.trainer.formats.ava import CUT_FPS, CUT_S, Instant, are_avas, evaluated_of, instant
+from slowfast_hub.trainer.formats.ava import CUT_FPS, CUT_S, END_S, are_avas, ava_actions, evaluated_of
 from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, amount, listing
-from slowfast_hub.trainer.formats.labels import number_labels
+from slowfast_hub.trainer.formats.labels import found_in, number_labels
 from slowfast_hub.trainer.formats.numbered import folders_among
 from slowfast_hub.trainer.formats.people_files import Files, Sources, gather
 from slowfast_hub.trainer.formats.split import split
 from slowfast_hub.trainer.formats.tables import COLUMNS
-from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, Person
+from slowfast_hub.trainer.keyframes import Instant, KeyFrame, LabelledPeople, Person, instant
 from slowfast_hub.video.container import opened
-from slowfast_hub.zoo.manifest import read_labels
 
-AVA_SECONDS = (900, 1800)  # of a film: its annotated part
 FOUND = "found"  # the column of boxes that a detector found, in tables of ours
 HEADER = (
     *("video", "time", "x1", "y1", "x2", "y2", "label", "person", "score", FOUND),
@@ -87,69 +85,84 @@ def read_people(
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a set, and which of them each label as written means."""
+    """The classes of a set, and which of them each label means."""
 
     names: tuple[str, ...]
-    of: Mapping[str, tuple[int, ...]]
+    of: Mapping[str, int]  # of each single label as it is written; one that means none is not in it
+    numbers: tuple[int, ...] = ()  # of a list of actions that numbers them
     notes: tuple[str, ...] = ()
+
+    def lack(self, label: str) -> bool:
+        """Whether a label, several of them with "|" between, has one that is no class."""
+        return any(name not in self.of for name in singles(label))
+
+    @property
+    def expected(self) -> str:
+        """What a label that means none is not."""
+        if self.numbers:
+            return f"no action; the list has numbers from {self.numbers[0]} to {self.numbers[-1]}"
+        last = len(self.names) - 1
+        return f"none of the {last + 1} classes, {self.names[0]!r} (0) to {self.names[last]!r} ({last})"
 
 
 def labels_in(tables: Iterable[BoxTable]) -> dict[str, str]:
-    """Each label as it is written, several of them with "|" between, and the line where it stands first."""
+    """Each single label, and the line where it stands first."""
     places: dict[str, str] = {}
     for table in tables:
         last = ""
         for row, label in enumerate(table.labels):
-            if label is not last and label not in places and label:
+            if label is not last and label and label not in places:
                 places[label] = table.where(row)
             last = label
-    return places
+    return {name: where for label, where in places.items() for name in singles(label)}
 
 
 def singles(label: str) -> list[str]:
     return [name.strip() for name in label.split("|") if name.strip()]
 
 
-def is_ava(sources: Sources) -> bool:
-    """Whether boxes without any list of actions are AVA's: its form, its numbers, its seconds."""
-    tables = [table for _, table in sources.tables]
-    labels = labels_in(tables)
+def classes_of(sources: Sources, labels: dict[str, str]) -> Classes:
+    """The classes of a set, and what each of `labels_in` its tables means. ValueError for a number below 0."""
+    actions, notes = sources.actions, list[str]()
+    if actions is not None and are_avas(actions):
+        actions, notes = ava_actions(), ["AVA's 80 classes, of which 60 count"]
+    elif actions is None and not sources.classes and is_ava(sources, labels):
+        actions, notes = ava_actions(), ["AVA's 80 classes, of which 60 count; another set of its form needs actions="]
+    if actions is not None:
+        numbers = tuple(sorted(actions))
+        names = tuple(actions[number] for number in numbers)
+        known = {str(n): place for place, n in enumerate(numbers)} | {name: place for place, name in enumerate(names)}
+        plain = {label: str(int(label)) if NUMBER.fullmatch(label) else label for label in labels}
+        return Classes(
+            names, {each: known[name] for each, name in plain.items() if name in known}, numbers, tuple(notes)
+        )
+    if sources.classes:
+        of, notes = found_in(sources.classes, labels)
+        return Classes(sources.classes, of, notes=tuple(notes))
+    names, of, notes = number_labels(labels, ()) if labels else ((), {}, [])
+    return Classes(names, of, notes=tuple(notes))
+
+
+def is_ava(sources: Sources, labels: Iterable[str]) -> bool:
+    """Whether boxes without any list of actions are AVA's: its form, its seconds, its numbers."""
+    known = ava_actions()
     return all(
-        table.form == "AVA" and bool(((table.times_s >= AVA_SECONDS[0]) & (table.times_s <= AVA_SECONDS[1])).all())
-        for table in tables
-    ) and all(NUMBER.fullmatch(label) and 1 <= int(label) <= len(read_labels("ava80")) for label in labels)
+        table.form == "AVA" and bool(((table.times_s >= CUT_S) & (table.times_s <= END_S)).all())
+        for _, table in sources.tables
+    ) and all(NUMBER.fullmatch(label) and int(label) in known for label in labels)
 
 
-def classes_of(sources: Sources) -> Classes:
-    """The classes of a set; ValueError for a label that is none of them."""
-    written = labels_in(table for _, table in sources.tables)
-    places = {name: where for label, where in written.items() for name in singles(label)}
-    if not places:
+def checked_classes(sources: Sources) -> Classes:
+    """The same; ValueError for a set without labels, and for a label that is none of its classes."""
+    labels = labels_in(table for _, table in sources.tables)
+    if not labels:
         first = sources.tables[0][1]
         raise ValueError(f"{first.file}: not one box has a label; boxes that a detector found are given as found=")
-    notes: list[str] = []
-    actions = sources.actions
-    if actions is not None and not are_avas(actions):
-        names = tuple(actions[number] for number in sorted(actions))
-        numbers = {str(number): place for place, number in enumerate(sorted(actions))}
-    elif actions is not None or (not sources.classes and is_ava(sources)):
-        names = read_labels("ava80")
-        numbers = {str(number): number - 1 for number in range(1, len(names) + 1)}
-        notes = [
-            "AVA's 80 classes, of which 60 count" + ("" if actions else "; another set of its form needs actions=")
-        ]
-    else:
-        names, known, notes = number_labels(places, sources.classes)
-        return Classes(names, {label: tuple(known[name] for name in singles(label)) for label in written}, tuple(notes))
-    numbers |= {name: place for place, name in enumerate(names)}
-    known = {name: numbers.get(name if not NUMBER.fullmatch(name) else str(int(name)), -1) for name in places}
-    for name, place in known.items():
-        if place < 0:
-            raise ValueError(
-                f"{places[name]}: action {name!r} is not in the list of {len(names)} actions, whose numbers begin with "
-                f"{min(actions or {1: ''})}"
-            )
-    return Classes(names, {label: tuple(known[name] for name in singles(label)) for label in written}, tuple(notes))
+    classes = classes_of(sources, labels)
+    for label, where in labels.items():
+        if label not in classes.of:
+            raise ValueError(f"{where}: label {label!r} is {classes.expected}")
+    return classes
 
 
 @dataclass
@@ -179,7 +192,7 @@ def labelled(
     for table in sources.all_tables():
         boxed = table if bool(table.occupied.all()) else table.only(table.occupied)
         check_boxes(boxed.boxes, unit=table.unit, where=boxed.where)
-    classes = classes_of(sources)
+    classes = checked_classes(sources)
     drafts = drafts_of(sources, classes)
     if not drafts:
         raise ValueError(f"{sources.tables[0][1].file}: no key frames; all moments are excluded")
@@ -215,6 +228,8 @@ Drafts = dict[tuple[str, Instant], Draft]  # by part and moment
 def drafts_of(sources: Sources, classes: Classes) -> Drafts:
     """The key frames of all tables, in the order in which they come."""
     drafts: Drafts = {}
+    written = {label for _, table in sources.tables for label in set(table.labels)}
+    meant = {label: tuple(classes.of[name] for name in singles(label)) for label in written}
     for part, table in sources.tables:
         parts, is_found = column(table, *COLUMNS["split"]), column(table, FOUND)
         scores = [None] * len(table) if table.scores is None else [None if s != s else s for s in table.scores.tolist()]
@@ -232,7 +247,7 @@ def drafts_of(sources: Sources, classes: Classes) -> Drafts:
             if is_found and is_found[row]:
                 draft.found[person] = None
             else:
-                draft.people.setdefault(person, set()).update(classes.of.get(table.labels[row], ()))
+                draft.people.setdefault(person, set()).update(meant[table.labels[row]])
     return drafts
 
 
@@ -303,10 +318,10 @@ class FrameMaker:
         if self._files.fps is not None and not self._folders:
             raise ValueError(f"fps={self._files.fps:g} is for folders of frames, and there are none")
         self._cut = all(draft.table.form == "AVA" for draft in drafts.values()) and all(
-            time_ms >= 1000 * AVA_SECONDS[0] for _, (_, time_ms) in drafts
+            time_ms >= 1000 * CUT_S for _, (_, time_ms) in drafts
         )
         self._asked_s = offset_s
-        self._offsets: dict[str, float] = {}
+        self._offsets = {entry.written: self._offset_s(entry) for entry in entries}  # what first frames have as time
 
     @property
     def notes(self) -> list[str]:
@@ -322,7 +337,7 @@ class FrameMaker:
         """One key frame."""
         (name, time_ms), table, row = key, draft.table, draft.row
         path, where = self._files.path(name), table.where(row)
-        offset_s = self._offset_s(name, path)
+        offset_s = self._offsets[name]
         own = instant(table.videos[row], float(table.times_s[row])) == key
         time_s = float(table.times_s[row]) if own else time_ms / 1000
         if time_s < offset_s:
@@ -344,19 +359,13 @@ class FrameMaker:
             where=where,
         )
 
-    def _offset_s(self, name: str, path: Path) -> float:
-        if name not in self._offsets:
-            self._offsets[name] = self._find_offset_s(name, path)
-        return self._offsets[name]
-
-    def _find_offset_s(self, name: str, path: Path) -> float:
+    def _offset_s(self, entry: Entry) -> float:
         """What a file's first frame has as its time: 900 s for what was cut from a film."""
-        if self._asked_s is not None or not self._cut or path in self._lost:
+        if self._asked_s is not None or not self._cut or entry.video in self._lost:
             return self._asked_s or 0.0
-        if path in self._folders:
+        if entry.video in self._folders:
             return CUT_S
-        length_s = length_of(path)
-        return CUT_S if self._ends_ms.get(name, 0) > 1000 * length_s else 0.0
+        return CUT_S if self._ends_ms[entry.written] > 1000 * length_of(entry.video) else 0.0
 
     def _group(self, table: BoxTable, row: int, name: str) -> str:
         if self._group_from is None:

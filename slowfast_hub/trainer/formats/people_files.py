@@ -13,7 +13,6 @@ from slowfast_hub.people.tables import read_boxes
 from slowfast_hub.spec import VideoInfo
 from slowfast_hub.trainer.formats.ava import (
     CUT_FPS,
-    Instant,
     Layout,
     frame_folders,
     layout_of,
@@ -23,6 +22,7 @@ from slowfast_hub.trainer.formats.ava import (
 )
 from slowfast_hub.trainer.formats.found import listing, videos_by_stem
 from slowfast_hub.trainer.formats.tables import classes_beside
+from slowfast_hub.trainer.keyframes import Instant
 from slowfast_hub.video.reader import open_video
 
 Files = str | Path | Sequence[str | Path] | None

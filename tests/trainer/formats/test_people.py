@@ -73,7 +73,7 @@ def test_a_list_beside_the_file_gives_classes_and_their_order(folder):
     (root / "numbers.csv").write_text(table(row("a.mp4", 1, LEFT, "2", "")))
     assert read_people(root / "numbers.csv", val_share=0).train[0].labels == (2,)
     (root / "other.csv").write_text(table(row("a.mp4", 1, LEFT, "d", "")))
-    with pytest.raises(ValueError, match=r"other.csv:2: label 'd' is neither one of the 3 classes"):
+    with pytest.raises(ValueError, match=r"other.csv:2: label 'd' is none of the 3 classes, 'c' \(0\) to 'a' \(2\)"):
         read_people(root / "other.csv", val_share=0)
 
 
@@ -191,7 +191,9 @@ def test_avas_folder_is_understood_as_it_is_distributed(ava):
 
 
 def test_excluded_seconds_are_left_out_and_boxes_of_a_detector_stand_beside_the_truth(ava):
-    val = read_people(ava).val
+    read = read_people(ava)
+    val = read.val
+    assert read.excluded == {("other", 951_000)}
     assert [(frame.time, frame.at_s) for frame in val] == [("0950", 50.0), ("952", 52.0)]
     assert val[0].found == (Person((0.5, 0.0, 0.9, 1.0), (), 0.91),)
     assert (val[1].people, val[1].found) == ((), (Person((0.1, 0.0, 0.9, 1.0), (), 0.35),))
@@ -247,6 +249,22 @@ def test_a_list_of_frames_says_where_the_folder_of_a_video_is(ava):
     assert read_people(ava).train[0].video == ava / "frames/somewhere"
 
 
+@pytest.mark.parametrize("second", ["1e306", "nan", "-1", "9" * 400, "0:15", "1,2", "9" * 200_000])
+def test_a_second_that_no_film_has_is_refused(second, ava):
+    (ava / "ava_val_excluded_timestamps_v2.2.csv").write_text(f"other,{second}\n")
+    with pytest.raises(
+        ValueError, match=r"ava_val_excluded_timestamps_v2.2.csv:1: expected `video,second`: .{10,200}$"
+    ):
+        read_people(ava)
+
+
+def test_a_second_of_proposals_that_no_film_has_is_refused(ava):
+    path = ava / "found.pkl"
+    path.write_bytes(pickle.dumps({f"other,{'9' * 400}": np.ones((1, 5))}))
+    with pytest.raises(ValueError, match=r"found.pkl, box 1: a time is a number from 0 to 1,000,000,000; got '999"):
+        read_people(ava, found=path)
+
+
 def test_a_set_of_avas_form_has_its_own_actions(folder):
     own = 'item { name: "serve" id: 3 } item { name: "smash" id: 7 }'
     root = folder("a.mp4", train__csv="a,12,0.1,0.1,0.2,0.2,7,0\n", actions__pbtxt=own)
@@ -258,7 +276,7 @@ def test_a_set_of_avas_form_has_its_own_actions(folder):
         (),
     )
     (root / "train.csv").write_text("a,12,0.1,0.1,0.2,0.2,1,0\n")
-    with pytest.raises(ValueError, match=r"train.csv:1: action '1' is not in the list of 2 actions"):
+    with pytest.raises(ValueError, match=r"train.csv:1: label '1' is no action; the list has numbers from 3 to 7"):
         read_people(root, val_share=0)
 
 
