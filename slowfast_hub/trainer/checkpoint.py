@@ -29,6 +29,7 @@ class Progress:
     tested: int = 0  # steps done at the last test
     best: float | None = None  # the best answer of a test so far, 0..1
     worse: int = 0  # tests since it was reached first
+    kept: int = 0  # steps done at the test whose network is kept
 
     def better(self, answer: float) -> bool:
         """Whether a test's answer is the best so far; of equal ones it is the last."""
@@ -39,7 +40,7 @@ class Progress:
         self.tested = self.step
         self.worse = 0 if self.best is None or answer > self.best else self.worse + 1
         if kept:
-            self.best = answer
+            self.best, self.kept = answer, self.step
 
 
 def random_state() -> dict[str, Any]:

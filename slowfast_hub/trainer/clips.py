@@ -99,7 +99,8 @@ class ClipDataset(Dataset[Item], Generic[Shown], ABC):
         try:
             return self.item(sample, torch.Generator().manual_seed(hash((self.seed, *key))))
         except VideoError as error:
-            return Item(None, torch.empty(0), Skipped(key.epoch, sample.name, str(error)))
+            reason = str(error) if sample.on_disk else f"{sample.name}: {error.reason}"
+            return Item(None, torch.empty(0), Skipped(key.epoch, sample.name, reason))
 
     @abstractmethod
     def item(self, sample: Shown, generator: torch.Generator) -> Item:
@@ -352,7 +353,7 @@ def hold(sample: Sample, longest: int) -> Sample:
         return sample
     frames, info = decoded
     spans = tuple(Span(s.label, s.start_s - info.start_s, s.end_s - info.start_s) for s in sample.spans)
-    return replace(sample, video=frames, fps=info.fps, start_s=None, end_s=None, spans=spans)
+    return replace(sample, video=frames, fps=info.fps, start_s=None, end_s=None, spans=spans, title=sample.name)
 
 
 def decode(sample: Sample | KeyFrame, longest: int) -> tuple[Tensor, VideoInfo] | None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from slowfast_hub.zoo.save import whole_file
 
 LOG, SKIPPED = "log.jsonl", "skipped.jsonl"
+MUCH, MORE = 0.3, 0.2  # of the time, waiting for clips
 Record = dict[str, Any]
 T = TypeVar("T")
 
@@ -37,16 +38,25 @@ class Timer:
     def seconds(self) -> float:
         return time.perf_counter() - self.begin
 
+    @property
+    def waited(self) -> float:
+        """The share of the time that went into waiting."""
+        return self.wait_s / self.seconds
 
-def advice(timer: Timer, workers: int) -> str:
-    """What share of the time went into waiting for clips, and what to do about it."""
-    share = timer.wait_s / timer.seconds
-    told = f"{100 * share:.0f} % of the time was spent waiting for clips"
-    if share < 0.3:
-        return told
+
+def advice(waited: float, workers: int, *, told: float = 0.0) -> tuple[str, float]:
+    """What share of the time went into waiting for clips, and what to do about it, said once.
+
+    told: the share at which it was said before, 0 for never; it is said again where much more is waited. Comes back as
+    it is now.
+    """
+    text = f"{100 * waited:.0f} % of the time was spent waiting for clips"
+    if waited < MUCH or (told and waited < told + MORE):
+        return text, told
     return (
-        f"{told}: try more workers (now {workers}), smaller files with keyframes close together "
-        "(slowfast-hub data prepare), or hold=256, which keeps a small set decoded in memory"
+        f"{text}: try more workers (now {workers}), smaller files with keyframes close together "
+        "(slowfast-hub data prepare), or hold=256, which keeps a small set decoded in memory",
+        waited,
     )
 
 

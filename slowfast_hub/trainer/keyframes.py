@@ -55,7 +55,9 @@ class KeyFrame:
     @property
     def name(self) -> str:
         """The moment as people know it."""
-        video = fspath(self.video) if isinstance(self.video, str | PathLike) else type(self.video).__name__
+        video = (
+            fspath(self.video) if isinstance(self.video, str | PathLike) else self.title or type(self.video).__name__
+        )
         return f"{video} at {self.at_s:g} s"
 
     @property

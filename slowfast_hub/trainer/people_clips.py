@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike, fspath
 
 import torch
 from torch import Tensor
@@ -53,7 +54,8 @@ class PeopleClips(ClipDataset[KeyFrame]):
             indices = centred_indices(reader.info, spec, frame.at_s)
             boxes = self.boxes(frame, reader, draw, generator)
         except ValueError as error:  # a moment or a box outside of the video
-            raise VideoError(reader.info.source, str(error)) from error
+            source = reader.info.source
+            raise VideoError(source, str(error).removeprefix(f"{source}: ")) from error
         seen = (boxes[:, 2:] > boxes[:, :2]).all(1)
         target = torch.stack([self.each_class(self.labels(person.labels, draw)) for person in frame.people])[seen]
         return Item(self.clip(reader, indices, draw) if len(target) else None, target, None, boxes[seen])
@@ -140,6 +142,7 @@ def in_memory(frame: KeyFrame, pictures: Tensor, info: VideoInfo) -> KeyFrame:
         fps=info.fps,
         at_s=frame.at_s - info.start_s,
         people=people,
+        title=fspath(frame.video) if isinstance(frame.video, str | PathLike) else frame.title,
         found=None,  # of these the wanted ones are among the people, see `with_found`
         unit="normalised",
     )

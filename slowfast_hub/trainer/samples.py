@@ -32,6 +32,7 @@ class Sample:
     end_s: float | None = None  # None: its end
     spans: tuple[Span, ...] = ()  # when the labels hold; empty: all the time
     where: str = ""  # the line that says so, as "train.csv:17"
+    title: str = ""  # what a video in memory is called
 
     def __post_init__(self) -> None:
         start_s, end_s = self.start_s or 0.0, math.inf if self.end_s is None else self.end_s
@@ -46,7 +47,9 @@ class Sample:
     @property
     def name(self) -> str:
         """The video as people know it, with its part."""
-        video = fspath(self.video) if isinstance(self.video, str | PathLike) else type(self.video).__name__
+        video = (
+            fspath(self.video) if isinstance(self.video, str | PathLike) else self.title or type(self.video).__name__
+        )
         if self.start_s is None and self.end_s is None:
             return video
         return f"{video} [{self.start_s or 0:g} s to {'its end' if self.end_s is None else f'{self.end_s:g} s'}]"

@@ -61,6 +61,7 @@ from slowfast_hub.zoo.registry import find_arch
 
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 LOSSES_TOGETHER = 10  # the most steps after which processes tell each other their losses
+FEW_STEPS = 4  # of an epoch
 FURTHEST = 0.05  # of the logits' spread: what half precision may change on the first batch
 
 
@@ -160,6 +161,7 @@ class Training:
         self.sums = torch.zeros(3)  # of the epoch: loss, right answers, clips
         self.skipped: list[Skipped] = []  # videos of this process that are not listed yet
         self.num_skipped = 0  # of the epoch, of all processes, listed
+        self.told_waiting = 0.0  # the share of the time at which advice was given
         self.journal = Journal(
             out if self.accelerator.is_main_process else None,
             log=log if self.accelerator.is_main_process else None,
@@ -172,6 +174,7 @@ class Training:
     def run(self, resume: str) -> VideoModel:
         """All of it."""
         self.resume(resume)
+        self.journal.say(epochs_of(len(self.task.samples), self.turns.batch_size, self.task.noun))
         if pairs := mirrored(self.videos.classes, self.recipe):
             self.journal.say(f"a flip shows the other of {pairs}: add flip=0, or name the pairs with swap")
         finished = not self.test_is_due and self.over
@@ -180,6 +183,11 @@ class Training:
                 self.test()
             else:
                 self.epoch()
+        if self.progress.step < self.total and self.progress.best is not None:
+            self.journal.say(
+                f"no better test in {self.progress.worse} (patience={self.recipe.patience}); the network of epoch "
+                f"{math.ceil(self.progress.kept / self.steps)} is kept, {100 * self.progress.best:.1f} %"
+            )
         return self.finish(finished)
 
     def resume(self, how: str) -> None:
@@ -381,12 +389,13 @@ class Training:
         times = {"seconds": timer.seconds, "wait_seconds": timer.wait_s}
         record = {"kind": "epoch", "step": self.progress.step, "epoch": epoch, **self.means(), **times}
         self.journal.write({**record, "skipped": self.num_skipped})
-        accuracy = "" if self.videos.multilabel else f", {100 * record['accuracy']:.1f} % of the clips right"
-        self.journal.say(f"epoch {epoch}: loss {record['loss']:.4f}{accuracy}; {advice(timer, self.workers)}")
         if not record["clips"]:
             raise ValueError(
                 f"none of the {self.task.noun} of epoch {epoch} could be read; slowfast-hub data check says why"
             )
+        accuracy = "" if self.videos.multilabel else f", {100 * record['accuracy']:.1f} % of the clips right"
+        waiting, self.told_waiting = advice(timer.waited, self.workers, told=self.told_waiting)
+        self.journal.say(f"epoch {epoch}: loss {record['loss']:.4f}{accuracy}; {waiting}")
 
     @property
     def over(self) -> bool:
@@ -405,13 +414,15 @@ class Training:
         network, epoch = self.answering(), math.ceil(self.progress.step / self.steps)
         called = f"{row_of(network.arch)} of this run"
         test = self.task.test(network.to(self.accelerator.device), workers=self.workers, name=called)
+        tied = test.answer == self.progress.best
         better = self.progress.better(test.answer) and self.keep(network, f"{test.line}; chosen by this very test")
         self.progress.take(test.answer, kept=better)
         record = {"kind": "test", "step": self.progress.step, "epoch": epoch, test.name: test.answer}
         self.journal.write({**record, "requested": test.requested, "decoded": test.decoded})
+        kept = "; as good as the best so far, and kept" if tied else "; the best so far"
         self.journal.say(
             f"epoch {epoch}: val {test.name} {100 * test.answer:.1f} %, {test.decoded} of {test.requested} "
-            f"{test.of}{'; the best so far' if better else ''}"
+            f"{test.of}{kept if better else ''}"
         )
         self.save()
         if self.asked_to_stop and self.processes == 1:
@@ -444,7 +455,8 @@ class Training:
         elif self.accelerator.is_main_process:
             try:
                 (self.out / CARD).unlink(missing_ok=True)  # it tells the figures of another network
-                save_pretrained(network, self.out, origin={"source": "trained with slowfast_hub.trainer", "val": note})
+                origin = {"source": "trained with slowfast_hub.trainer", "network": self.recipe.model, "val": note}
+                save_pretrained(network, self.out, origin=origin)
             except OSError as error:
                 kept = False
                 self.complain(f"the network of step {self.progress.step} could not be written: {error}")
@@ -530,6 +542,16 @@ class Training:
             digest.update(b"end of a part")
         numbers = f"{len(self.videos.train)} training and {len(self.videos.val)} val {self.task.noun}"
         return f"{numbers} of {len(self.videos.classes)} classes, digest {digest.hexdigest()[:12]}"
+
+
+def epochs_of(count: int, batch_size: int, noun: str) -> str:
+    """How many steps an epoch has, what it leaves out, and what to do where they are few."""
+    steps, rest = divmod(count, batch_size)
+    text = f"an epoch is {steps} {'step' if steps == 1 else 'steps'} of {batch_size} {noun}"
+    if rest:
+        text += f", and leaves {rest} of {count} out, others each time"
+    smaller = max(1, count // FEW_STEPS)
+    return text if steps >= FEW_STEPS or smaller >= batch_size else f"{text}; those are few: try batch_size={smaller}"
 
 
 def make_accelerator(recipe: Recipe) -> Any:

@@ -105,11 +105,19 @@ def model_card(description: Description, info: WeightsInfo | None = None, repo: 
         tags=["slowfast", "video", "action-detection" if description.arch.roi else "action-recognition"],
         datasets=[info.reported.dataset] if info is not None and info.reported else None,
         metrics=sorted({result.metric_type for result in results}) or None,
-        model_name=description.name,
+        model_name=title_of(description),
         eval_results=results or None,
     )
     text = [introduction(description, repo), figure_table(found), origin_lines(description.origin)]
+    if not found and "val" in description.origin:  # where the figure of a training run stands
+        del text[1]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(text) + "\n"
+
+
+def title_of(description: Description) -> str:
+    """The name; of a network that was made of another by changes, that of the other."""
+    made_of = description.origin.get("network")
+    return f"{made_of}, changed" if made_of and description.name == "custom" else description.name
 
 
 def license_words(text: str) -> tuple[str, str | None]:
@@ -151,7 +159,7 @@ def introduction(description: Description, repo: str | None) -> str:
         boxes = " and boxes `rois (N, 5)`, for each of which it gives logits"
         use = "\n`slowfast_hub.Detector(model)` says who does what in a video.\n"
     classes = f"{arch.num_classes}" + (", named in `config.json`" if description.labels else "")
-    return f"""# {description.name}
+    return f"""# {title_of(description)}
 
 A {family(arch)} network for the Python package `slowfast_hub`.
 

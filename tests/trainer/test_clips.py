@@ -159,6 +159,7 @@ def test_videos_held_in_memory_keep_their_rate_and_the_times_of_labels(counting_
     assert held.video[:, 0, 0, 0].tolist() == list(range(10, 20))
     (span,) = held.spans
     assert (span.start_s, span.end_s) == (pytest.approx(0.0), pytest.approx(0.2))
+    assert held.name.endswith(".mkv [0.4 s to its end]")  # of the file
     assert hold(Sample(counting_video(2), (0,)), 32).video.shape == (2, 24, 32, 3)
 
 

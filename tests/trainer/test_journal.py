@@ -15,9 +15,15 @@ def test_a_timer_knows_how_long_was_waited():
 def test_advice_is_given_where_clips_are_waited_for():
     timer = Timer()
     timer.begin, timer.wait_s = time.perf_counter() - 10, 6.0
-    assert "60 % of the time was spent waiting for clips: try more workers (now 2)" in advice(timer, 2)
-    timer.wait_s = 1.0
-    assert advice(timer, 2) == "10 % of the time was spent waiting for clips"
+    assert "60 % of the time was spent waiting for clips: try more workers (now 2)" in advice(timer.waited, 2)[0]
+    assert advice(0.1, 2) == ("10 % of the time was spent waiting for clips", 0.0)
+
+
+def test_advice_is_given_again_where_much_more_is_waited():
+    assert advice(0.45, 2, told=0.4) == ("45 % of the time was spent waiting for clips", 0.4)
+    text, told = advice(0.65, 2, told=0.4)
+    assert "try more workers" in text
+    assert told == 0.65
 
 
 def test_a_log_forgets_what_comes_after_a_checkpoint(tmp_path):

@@ -108,6 +108,10 @@ def test_videos_held_in_memory_are_decoded_once_and_keep_their_moments_and_boxes
     items = [clips(one)[Key(0, 0)], clips(held_one)[Key(0, 0)]]
     assert items[0].boxes.tolist() == items[1].boxes.tolist()
     assert torch.allclose(items[0].clip.mean((0, 2, 3)), items[1].clip.mean((0, 2, 3)), atol=2)
+    (late,) = held([KeyFrame(path, 9.0, (Person(box, (0,)),), unit="px")], longest=info.width)
+    skipped = clips(late)[Key(0, 0)].skipped
+    assert skipped.video == f"{path} at 9 s"
+    assert skipped.reason.startswith(f"{path} at 9 s: at_s must be in")
 
 
 def test_the_recipe_says_how_clips_are_made():

@@ -14,7 +14,7 @@ from slowfast_hub.trainer.evaluate import evaluate
 from slowfast_hub.trainer.journal import read_lines
 from slowfast_hub.trainer.metrics import measure
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
-from slowfast_hub.trainer.train import train
+from slowfast_hub.trainer.train import epochs_of, train
 from slowfast_hub.zoo.create import create_model
 from slowfast_hub.zoo.load import read_safetensors
 from slowfast_hub.zoo.registry import ARCHS
@@ -88,6 +88,43 @@ def test_a_run_ends_when_tests_stop_getting_better(monkeypatch):
     log = []
     train(small(epochs=10, patience=2), bars(8, 4), log=log.append)
     assert [record["top1"] for record in log if record["kind"] == "test"] == [0.5, 0.4, 0.5]
+
+
+def said_by(monkeypatch) -> list[str]:
+    """What a run says from now on."""
+    said = []
+    monkeypatch.setattr("slowfast_hub.trainer.journal.Journal.say", lambda self, text: said.append(text))
+    return said
+
+
+def test_the_log_says_which_test_is_kept_and_why_a_run_ended(monkeypatch):
+    answers, said = iter([0.5, 0.4, 0.5, 0.9]), said_by(monkeypatch)
+    monkeypatch.setattr("slowfast_hub.trainer.task.measure", lambda e: replace(measure(e), top1=next(answers)))
+    train(small(epochs=10, patience=2), bars(8, 4))
+    tests = [line for line in said if ": val " in line]
+    assert [line.partition("; ")[2] for line in tests] == [
+        *("the best so far", "", "as good as the best so far, and kept")
+    ]
+    assert "no better test in 2 (patience=2); the network of epoch 3 is kept, 50.0 %" in said
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "text"),
+    [
+        (24, 16, "1 step of 16 clips, and leaves 8 of 24 out, others each time; those are few: try batch_size=6"),
+        (24, 6, "4 steps of 6 clips"),
+        (2, 2, "1 step of 2 clips; those are few: try batch_size=1"),
+        (1, 1, "1 step of 1 clips"),
+    ],
+)
+def test_the_steps_of_an_epoch_are_said_and_what_to_do_where_they_are_few(count, batch_size, text):
+    assert epochs_of(count, batch_size, "clips") == f"an epoch is {text}"
+
+
+def test_a_run_says_the_steps_of_its_epochs(monkeypatch):
+    said = said_by(monkeypatch)
+    train(small(epochs=1), bars(9, 2))
+    assert any(line.startswith("an epoch is 2 steps of 4 videos, and leaves 1 of 9 out") for line in said)
 
 
 @pytest.mark.parametrize(("step", "save_every"), [(1, 1), (2, 2), (4, 0), (6, 2)])
@@ -203,7 +240,7 @@ def test_many_labels_are_trained_and_tested_by_mean_average_precision():
         train(replace(recipe, mixup=0.2), LabelledVideos(("a", "b"), samples, multilabel=True))
 
 
-def test_videos_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path):
+def test_videos_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path, monkeypatch):
     bad = Sample(tmp_path / "bad.mp4", (0,))
     videos = LabelledVideos(("right", "left"), (*moving_bars(7), bad), (*moving_bars(2), bad))
     log = []
@@ -213,8 +250,10 @@ def test_videos_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path):
     assert {record["video"] for record in read_lines(tmp_path / "run" / "skipped.jsonl")} == {str(bad.video)}
     test = next(record for record in log if record["kind"] == "test")
     assert (test["requested"], test["decoded"]) == (3, 2)
+    said = said_by(monkeypatch)
     with pytest.raises(ValueError, match="none of the videos of epoch 1 could be read"):
         train(small(), LabelledVideos(("right", "left"), (bad,) * 4))
+    assert not any("loss" in line for line in said)
     with pytest.raises(ValueError, match="there is one class, right"):
         train(small(), LabelledVideos(("right",), moving_bars(1)))
     # A turn of which nothing can be read, with blocks that are computed twice.

@@ -323,6 +323,14 @@ def test_missing_tensor_is_a_load_error_and_not_a_random_one(tmp_path):
 # ---- the card
 
 
+def test_card_of_a_run_is_named_after_the_network_that_it_changed_and_has_its_figure_once(tmp_path):
+    save_pretrained(small(), tmp_path, origin={"network": "slowfast_r50_8x8", "val": "top-1 90.0 %"})
+    text = (tmp_path / "README.md").read_text()
+    assert "# slowfast_r50_8x8, changed\n" in text
+    assert "None are recorded" not in text
+    assert text.count("90.0 %") == 1
+
+
 def test_card_of_a_network_of_ones_own_parses_and_claims_nothing(tmp_path):
     from huggingface_hub import ModelCard
 
