@@ -1,8 +1,8 @@
 """Boxes: x1, y1, x2, y2, from the top left corner of a picture; in its pixels, or normalised to 0..1 by its sides.
 
 What may be wrong with a box, everywhere in this package: NaN, reversed sides (x, y, width, height is a common reason),
-sides without length, and a place wholly outside of the picture are errors. A box that lies partly outside is cut to the
-picture, as in PySlowFast (ava_dataset.py).
+sides without length, or of less than a pixel among pixels, and a place wholly outside of the picture are errors. A box
+that lies partly outside is cut to the picture, as in PySlowFast (ava_dataset.py).
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ def unit_of(boxes: Tensor) -> Unit:
     return "px" if len(boxes) and float(boxes.abs().max()) > MOST_NORMALISED else "normalised"
 
 
-def problems_of(boxes: Tensor) -> dict[str, Tensor]:
+def problems_of(boxes: Tensor, unit: Unit = "normalised") -> dict[str, Tensor]:
     """What boxes `(N, 4)` have wrong, and which of them, `(N,)` bool: each box has one problem at most."""
+    sides = boxes[:, 2:] - boxes[:, :2]
     finite = boxes.isfinite().all(1)
-    reversed_ = finite & (boxes[:, 2:] < boxes[:, :2]).any(1)
+    reversed_ = finite & (sides < 0).any(1)
+    small = (sides > 0).all(1) & (sides < 1).all(1)
     return {
         "is not finite": ~finite,
         "is reversed: x2 and y2 must lie right of and below x1 and y1 (is it x, y, width, height?)": reversed_,
-        "is empty": finite & ~reversed_ & (boxes[:, 2:] == boxes[:, :2]).any(1),
+        "is empty": finite & ~reversed_ & (sides == 0).any(1),
+        "is smaller than a pixel: is it normalised, among boxes in pixels?": small & finite & (unit == "px"),
     }
 
 
@@ -44,7 +47,7 @@ def check_boxes(boxes: Tensor, *, unit: Unit = "normalised", where: Callable[[in
     """ValueError that names the first of boxes `(N, 4)` that is none. where: what to call a box of that number."""
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes are (N, 4): x1, y1, x2, y2; got {tuple(boxes.shape)}")
-    for problem, bad in problems_of(boxes).items():
+    for problem, bad in problems_of(boxes, unit).items():
         if bool(bad.any()):
             first = int(bad.nonzero()[0])
             sides = [round(value, 4) for value in boxes[first].tolist()]

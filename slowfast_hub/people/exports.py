@@ -4,12 +4,12 @@
   frames from 0 without a rate, so the video is asked for its times. A box says what is done by its attribute `action`
   (or another name of LABELS), several with commas between; without it, by its label.
 * **Label Studio** (JSON, not JSON-MIN): `videorectangle`, boxes in percent. It counts frames from 1 at a rate of its
-  own (`framerate` of its template, 24), and a key frame has the `time` at which its frame ends. Choices of a region
-  say what is done; without them, its labels.
+  own (`framerate` of its template, 24), and a key frame has the `time` at which its frame ends. A track goes on to the
+  end of the video unless a key frame ends it. Choices of a region say what is done; without them, its labels.
 * **VIA 3** (project JSON, or CSV): single boxes in pixels at times in seconds. Every attribute of a box says something
   that is done, but one called `person` (or another name of PEOPLE) says who it is.
 
-Tracks: between two boxes of a track its box goes straight from one to the other, as the tools show it; a track ends
+Tracks: between two boxes of a track its box goes straight from one to the other, as the tools show it; one of CVAT ends
 with its last box. Moments are taken every `every_s` seconds, and each has all tracks that are there then, so that
 nobody who was drawn is missing in one. A track too short for any of them gives the moment of its first box.
 """
@@ -24,7 +24,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Key:
     box: Box
     labels: tuple[str, ...]
     shown: bool = True  # from here to the next
+    turned: bool = False  # the box was drawn at an angle, which is not taken over
 
     def __post_init__(self) -> None:
         if not abs(self.time_s) <= MOST_S:
@@ -123,16 +124,18 @@ def read_cvat(file: Path, text: str, seconds_of: SecondsOf | None, every_s: floa
         raise ValueError(f"{file}: CVAT counts frames and does not say at what rate: read it together with its video")
     tracks: list[Track] = []
     singles: list[BoxRow] = []
-    video, step, start = "", 1, 0
+    video, turned = "", 0
     try:
         for _, element in ElementTree.iterparse(io.StringIO(text)):
             if element.tag == "meta":
-                video, start, step = task_of(element)
+                video = video_of_task(element)
+            elif element.tag == "box":
+                turned += amount(element.get("rotation", "0"), "rotation") != 0
             elif element.tag == "track":
                 tracks += [cvat_track(element, video, len(tracks) + 1, seconds_of)]
                 element.clear()
             elif element.tag == "image":
-                frame = start + step * frame_number(element.attrib["id"])
+                frame = frame_number(element.attrib["id"])  # of the video, whatever part of it the task has
                 singles += cvat_image(element, video, seconds_of(video, frame), frame)
                 element.clear()
     except ElementTree.ParseError as error:
@@ -148,18 +151,16 @@ def read_cvat(file: Path, text: str, seconds_of: SecondsOf | None, every_s: floa
     ]
     if len(boxed) < len(tracks):
         notes.append(f"{file}: {len(tracks) - len(boxed)} tracks without boxes (other shapes) are left out")
-    return from_single_rows(file, "CVAT", rows, "px", "track", notes)
+    return from_single_rows(file, "CVAT", rows, "px", "track", [*notes, *turned_note(file, turned)])
 
 
-def task_of(meta: ElementTree.Element) -> tuple[str, int, int]:
-    """The video of a task, its first frame and the step between its frames."""
+def video_of_task(meta: ElementTree.Element) -> str:
+    """The name of a task's video."""
     if meta.find("project") is not None:
         raise ValueError(
             "an export of a whole project of CVAT, in which tasks number their frames together: export each"
         )
-    video = meta.findtext("*/source") or meta.findtext("*/name") or ""
-    step = re.fullmatch(r"step=([0-9]{1,6})", (meta.findtext("*/frame_filter") or "").strip())
-    return name_of(video), frame_number(meta.findtext("*/start_frame") or "0"), int(step[1]) if step else 1
+    return name_of(meta.findtext("*/source") or meta.findtext("*/name") or "")
 
 
 def cvat_track(track: ElementTree.Element, video: str, number: int, seconds_of: SecondsOf) -> Track:
@@ -209,7 +210,8 @@ def read_label_studio(file: Path, tasks: Sequence[Any], every_s: float) -> BoxTa
             f"{file}: no boxes in a video (videorectangle); single pictures do not say when in a video they are"
         )
     note = f"{file}: Label Studio, {len(tracks)} tracks of {len({track.video for track in tracks})} videos"
-    return from_single_rows(file, "Label Studio", rows, "normalised", "task", [note])
+    notes = [note, *turned_note(file, sum(key.turned for track in tracks for key in track.keys))]
+    return from_single_rows(file, "Label Studio", rows, "normalised", "task", notes)
 
 
 def label_studio_tracks(task: Any, number: int) -> Iterator[Track]:
@@ -231,7 +233,9 @@ def label_studio_tracks(task: Any, number: int) -> Iterator[Track]:
             labels = said.get(person) or tuple(words(value.get("labels") or [], "labels"))
             keys = [label_studio_key(each, labels, value) for each in items(value["sequence"], "sequence")]
             ordered = {key.time_s: key for key in sorted(keys, key=lambda key: key.time_s)}
-            yield Track(name_of(source), person, tuple(ordered.values()), number)
+            yield Track(
+                name_of(source), person, (*ordered.values(), *label_studio_end(list(ordered.values()), value)), number
+            )
 
 
 def label_studio_key(item: Any, labels: tuple[str, ...], track: Mapping[str, Any]) -> Key:
@@ -242,7 +246,15 @@ def label_studio_key(item: Any, labels: tuple[str, ...], track: Mapping[str, Any
         raise ValueError(f"frames count from 1; got {frame:g}")
     length_s = end_s / frame if end_s else label_studio_frame_s(track)
     x, y, width, height = (amount(item[name], name) / 100 for name in ("x", "y", "width", "height"))
-    return Key(max((frame - 1) * length_s, 0.0), (x, y, x + width, y + height), labels, bool(item.get("enabled", True)))
+    box, turned = (x, y, x + width, y + height), amount(item.get("rotation") or 0, "rotation") != 0
+    return Key(max((frame - 1) * length_s, 0.0), box, labels, bool(item.get("enabled", True)), turned)
+
+
+def label_studio_end(keys: Sequence[Key], track: Mapping[str, Any]) -> Iterator[Key]:
+    """Where a track ends that nobody ended: with its video, whose length stands beside it."""
+    end_s = amount(track.get("duration") or 0, "duration")
+    if keys and keys[-1].shown and keys[-1].time_s < end_s:
+        yield replace(keys[-1], time_s=end_s, shown=False)
 
 
 def label_studio_frame_s(track: Mapping[str, Any]) -> float:
@@ -392,6 +404,10 @@ def words(value: Any, name: str) -> list[str]:
 def shown(value: Any) -> str:
     """What came, for an error; what is in a list may go a thousand deep."""
     return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else f"{value!r:.40}"
+
+
+def turned_note(file: Path, count: int) -> list[str]:
+    return [f"{file}: {count} boxes were drawn at an angle and are taken without it"] if count else []
 
 
 def told(error: Exception) -> str:

@@ -12,7 +12,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from slowfast_hub.people.boxes import PERSON_SCORE
+from slowfast_hub.people.boxes import PERSON_SCORE, problems_of
 
 DEFAULT_FINDER = "fasterrcnn_resnet50_fpn"
 PERSON = 1  # the class of COCO, as torchvision counts: 0 is the background
@@ -52,8 +52,9 @@ class PersonDetector:
         (found,) = self.model([picture.to(self.device).permute(2, 0, 1).float() / 255])
         boxes, scores = found["boxes"].float(), found["scores"].float()
         is_person = (found["labels"] == PERSON) & (scores >= self.score)
-        has_sides = (boxes[:, 2:] > boxes[:, :2]).all(1)  # those of one-stage detectors may lose them at the border
-        return torch.cat([boxes, scores.unsqueeze(1)], dim=1)[is_person & has_sides].cpu()
+        # Boxes of one-stage detectors may lose their sides at the border.
+        is_none = torch.stack([*problems_of(boxes, "px").values()]).any(0)
+        return torch.cat([boxes, scores.unsqueeze(1)], dim=1)[is_person & ~is_none].cpu()
 
 
 def open_finder(name: str) -> nn.Module:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 import torch
@@ -49,8 +50,8 @@ SIDES = ("x1", "y1", "x2", "y2")
 AVA = ("video", "time", *SIDES, "label", "last")
 NO_LABEL = "-1"  # in files of boxes that a detector found
 EXPECTED = (
-    "expected a first line that names its columns, video, time, x1, y1, x2, y2 and label, perhaps person and score; "
-    "or AVA's fields without such a line"
+    "expected a first line that names its columns, time, x1, y1, x2, y2, of a set also video and label, perhaps person "
+    "and score; or AVA's fields without such a line"
 )
 CHUNK = 2_000  # rows taken at once
 LEAST_EVERY_S = 0.001  # moments are told apart by their milliseconds
@@ -133,7 +134,7 @@ def split(lines: Iterable[str]) -> Iterator[Row]:
         first, number = line, number + 1
     widths = {separator: len(next(csv.reader([first], delimiter=separator), [])) for separator in ",\t;|"}
     separator = max(widths, key=lambda each: widths[each])
-    if widths[separator] <= len(SIDES):
+    if widths[separator] < len(SIDES):
         split_lines = (line.split() for line in chain([first], lines))
         yield from ((at, fields) for at, fields in enumerate(split_lines, number) if fields)
         return
@@ -150,7 +151,9 @@ def from_rows(file: Path, rows: Iterator[Row], seconds_of: SecondsOf | None) -> 
     named = set(at) >= set(SIDES) and bool({"time", "frame"} & set(at))
     if not named:
         if not is_ava_row(first):
-            raise ValueError(f"{file}:{line}: {EXPECTED}; got {', '.join(first)[:200] or 'an empty file'}")
+            lacking = [name for name in SIDES if name not in at] + ["time"] * (not {"time", "frame"} & set(at))
+            hint = f"; {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing" if at else ""
+            raise ValueError(f"{file}:{line}: {EXPECTED}{hint}; got {', '.join(first)[:200] or 'an empty file'}")
         names = AVA[: len(first)]
         at = {name: place for place, name in enumerate(names)}
         rows = chain([(line, first)], rows)
@@ -184,7 +187,10 @@ def columns_of(fields: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
 
 def is_ava_row(fields: Sequence[str]) -> bool:
     """Whether a first row is one of AVA's, which name no columns."""
-    return len(fields) in (len(AVA) - 1, len(AVA)) and all(map(is_number, fields[1:6]))
+    if len(fields) not in (len(AVA) - 1, len(AVA)):
+        return False
+    nobody = not any(fields[2:6])
+    return all(map(is_number, fields[1:2] if nobody else fields[1:6]))
 
 
 def is_number(text: str) -> bool:
@@ -225,6 +231,9 @@ def table_of(
     if "time" not in written:
         if seconds_of is None:
             raise ValueError(f"{file}: it counts frames, and times are wanted: name a column time, in seconds")
+        for row, number in enumerate(times_s):
+            if number != int(number):
+                raise ValueError(f"{file}:{lines[row]}: a frame is a whole number; got {times[row]!r:.40}")
         times_s = [seconds_of(video, int(number)) for video, number in zip(videos, times_s)]
     unit = unit_of(boxes[~boxes.isnan().any(1)])
     last = next((f", the last field is the {name}" for name in ("score", "person") if name in written), "")
@@ -255,7 +264,8 @@ def scores_of(file: Path, lines: Sequence[int], texts: Sequence[str] | None) -> 
 def boxes_by_moment(table: BoxTable, video: str | Path | None = None) -> list[MomentBoxes]:
     """The moments of one video in order of time, each person once however many labels there are.
 
-    video: its name or path; one that a table calls `a` is also found as `somewhere/a.mp4`. None: the table has one.
+    video: its name or path; one that a table calls `a` is also found as `somewhere/a.mp4`, and of several the one of
+        which most is the same, from the file upwards. None: the table has one.
     Errors: ValueError for a video that the table does not have, with those it has.
     """
     name = video_in(table, video)
@@ -281,11 +291,19 @@ def video_in(table: BoxTable, video: str | Path | None) -> str:
     if names == [""] or (video is None and len(names) == 1):
         return names[0]
     if video is not None:
-        wanted = Path(video)
-        for found in (str(video), wanted.name, wanted.stem):
-            same = [name for name in names if name == found or Path(name).name == found or Path(name).stem == found]
-            if len(same) == 1:
-                return same[0]
+        wanted = Path(os.path.abspath(video))
+        alike = {name: likeness(Path(name), wanted) for name in names}
+        best = [name for name in names if alike[name] == max(alike.values()) and alike[name] > (0, False)]
+        if len(best) == 1:
+            return best[0]
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     asked = "which of its videos is meant" if video is None else f"no rows of {video}"
     raise ValueError(f"{table.file}: {asked}; it has {shown}")
+
+
+def likeness(name: Path, video: Path) -> tuple[int, bool]:
+    """How much of the ends of two paths is the same: parts from the file upwards, and whether its ending is too."""
+    if name.name != video.name and name.stem != video.stem and name.name != video.stem:
+        return 0, False
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(reversed(name.parent.parts), reversed(video.parent.parts)))
+    return 1 + len(list(same)), name.name == video.name

@@ -17,7 +17,16 @@ def test_each_box_has_one_problem_at_most():
         "is not finite": [1, 2],
         "is reversed": [3, 5],
         "is empty": [4],
+        "is smaller than a pixel": [],
     }
+
+
+def test_among_pixels_a_box_smaller_than_one_is_none():
+    boxes = torch.tensor([[8.0, 8, 40, 90], [0.1, 0.2, 0.5, 1.0], [3, 3, 5, 5], [3, 3, 3.5, 9]])
+    with pytest.raises(ValueError, match=r"^box 1 is smaller than a pixel: is it normalised, among boxes in pixels\?"):
+        in_pixels(boxes, width=99, height=99)
+    in_pixels(boxes[2:], width=99, height=99, unit="px")
+    check_boxes(boxes[1:2])
 
 
 @pytest.mark.parametrize("box", [NAN, REVERSED, EMPTY])

@@ -79,12 +79,13 @@ def test_an_attribute_called_action_says_what_is_done_in_cvat(file):
     assert [(row[1], row[3]) for row in rows(path, seconds_of=ten)] == [(0, "sit"), (0, "talk"), (1, "person")]
 
 
-def test_cvat_for_images_of_a_video_has_its_frames(file):
+def test_cvat_for_images_of_a_part_of_a_video_has_its_frames(file):
+    """CVAT writes the frame of the video as the id of an image, whatever the task begins with and leaves out."""
     drawn = '<box label="run" xtl="1" ytl="2" xbr="3" ybr="4"/>'
     image = f'<image id="{{0}}" name="frame_{{0}}" width="640" height="480">{drawn}</image>'
     meta = "<start_frame>20</start_frame><frame_filter>step=5</frame_filter><source>a.mp4</source>"
-    path = file(cvat(image.format(0), image.format(2), meta=meta))
-    assert [(row[1], row[3]) for row in rows(path, seconds_of=ten)] == [(2.0, "run"), (3.0, "run")]
+    path = file(cvat(image.format(20), image.format(25), meta=meta))
+    assert [(row[1], row[3]) for row in rows(path, seconds_of=ten)] == [(2.0, "run"), (2.5, "run")]
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,27 @@ def test_label_studio_counts_frames_from_one(file):
     assert are_boxes(path)
 
 
+def test_a_track_of_label_studio_that_nobody_ends_goes_on_to_the_end_of_the_video(file):
+    """10 s long: boxes at 0..9 s, the last where its last key frame left it."""
+    path = file([task(rectangle(region(1, 0), region(25, 40), labels=["Run"]))])
+    assert [(row[1], row[2][0]) for row in rows(path)] == [(0, 0), *((second, 0.4) for second in range(1, 10))]
+    ended = rectangle(
+        region(1, 0), region(25, 40, enabled=False), region(73, 40), region(97, 40, enabled=False), labels=[]
+    )
+    assert [row[1] for row in rows(file([task(ended)]))] == [0, 3]
+    unknown = rectangle(region(1, 0), labels=["Run"])
+    del unknown["value"]["duration"]
+    assert [row[1] for row in rows(file([task(unknown)]))] == [0]
+
+
+def test_boxes_at_an_angle_are_counted_in_a_note(file):
+    path = file(cvat(track(0, "run", box(0, 0).replace("<box ", '<box rotation="45.0" '), box(10, 0))))
+    assert read_boxes(path, seconds_of=ten).notes[1].endswith("1 boxes were drawn at an angle and are taken without it")
+    path = file([task(rectangle({**region(1, 0), "rotation": 45}, region(25, 0), labels=["Run"]))])
+    assert read_boxes(path).notes[1].endswith("1 boxes were drawn at an angle and are taken without it")
+    assert len(read_boxes(file([task(rectangle(region(1, 0), labels=["Run"]))])).notes) == 1
+
+
 def test_choices_of_a_region_say_what_is_done_in_label_studio(file):
     choice = {
         "type": "choices",
@@ -189,13 +211,18 @@ def test_choices_of_a_region_say_what_is_done_in_label_studio(file):
         "from_name": "c",
         "to_name": "video",
     }
-    results = (rectangle(region(1, 0), labels=["Person"]), rectangle(region(1, 9), labels=["Dog"], name="r2"), choice)
+    short = (region(1, 0), region(9, 0, enabled=False))
+    results = (rectangle(*short, labels=["Person"]), rectangle(*short, labels=["Dog"], name="r2"), choice)
     assert [row[3:] for row in rows(file([task(*results)]))] == [("sit", "r1"), ("talk", "r1"), ("Dog", "r2")]
 
 
 def test_the_annotation_that_counts_is_the_truth_or_the_last_that_was_not_cancelled(file):
     made = [
-        {"result": [rectangle(region(1, 0), labels=[name])], "was_cancelled": name == "c", "ground_truth": False}
+        {
+            "result": [rectangle(region(1, 0), region(9, 0, enabled=False), labels=[name])],
+            "was_cancelled": name == "c",
+            "ground_truth": False,
+        }
         for name in "abc"
     ]
     assert [row[3] for row in rows(file([{"data": {"video": "v.mp4"}, "annotations": made}]))] == ["b"]

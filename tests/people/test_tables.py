@@ -92,6 +92,11 @@ def test_avas_files_are_known_without_a_header(table):
     assert read_boxes(table("a,902,0.1,0.1,0.2,0.2,3\n")).people == [""]
 
 
+def test_avas_files_may_begin_with_a_moment_without_people(table):
+    read = read_boxes(table("a,0902,,,,,\na,0903,0.1,0.1,0.2,0.2,3\n"))
+    assert (read.form, read.occupied.tolist()) == ("AVA", [False, True])
+
+
 def test_boxes_that_a_detector_found_have_their_score_last(table):
     read = read_boxes(table("a,0902,0.1,0.1,0.2,0.2,,0.9\na,0903,0.1,0.1,0.2,0.2,-1,0.8123\n"))
     assert read.scores.tolist() == [0.9, 0.8123]
@@ -124,8 +129,13 @@ def test_frames_become_seconds_by_their_video(table):
     ("text", "message"),
     [
         ("", "boxes.csv:1: expected a first line"),
-        ("one two\n", "boxes.csv:1: expected a first line that names its columns, video, time, x1"),
-        ("video,time,x1,y1,x2\na,1,0,0,1\n", "boxes.csv:1: expected a first line"),
+        (
+            "one two\n",
+            "boxes.csv:1: expected a first line that names its columns, time, x1.* without such a line; got one",
+        ),
+        ("video,time,x1,y1,x2\na,1,0,0,1\n", "boxes.csv:1: expected a first line.*; y2 is missing; got video, time"),
+        ("x1,y1,x2,y2\n0,0,1,1\n", "boxes.csv:1: expected a first line.*; time is missing; got x1, y1, x2, y2"),
+        ("video,frame,x1,y1,x2,y2\na,30.7,0,0,1,1\n", "boxes.csv:2: a frame is a whole number; got '30.7'"),
         ("video,time,x1,y1,x2,y2\n", "boxes.csv: a first line, and no rows"),
         ("video,time,x1,y1,x2,y2\na,1,0,0,1,1\na,1,0,0,1\n", "boxes.csv:3: 5 fields where the first row has 6"),
         ("video,time,x1,y1,x2,y2\na,1,0,0,1,1\n\na,1,0,x,1,1\n", "boxes.csv:4: a side of a box is a number; got 'x'"),
@@ -148,7 +158,7 @@ def test_frames_become_seconds_by_their_video(table):
 )
 def test_what_is_no_table_is_named_with_its_line(text, message, table):
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
-        read_boxes(table(text))
+        read_boxes(table(text), seconds_of=lambda video, frame: frame / 10)
 
 
 def test_what_is_no_file_of_boxes_is_refused(table, tmp_path):
@@ -185,6 +195,22 @@ MANY = "video,time,x1,y1,x2,y2\nfilm.mp4,1,0,0,1,1\nfilms/other.mp4,2,0,0,1,1\nt
 )
 def test_a_video_is_found_by_its_name(video, time_s, table):
     assert [moment.time_s for moment in boxes_by_moment(read_boxes(table(MANY)), video)] == [time_s]
+
+
+def test_of_equal_names_the_one_whose_folders_are_the_same_is_meant(table, tmp_path, monkeypatch):
+    rows = ["a/clip.mp4,1", "b/clip.mp4,2", f"{tmp_path}/c/clip.mp4,3", "d/clip.mkv,4", "d/clip.mp4,5"]
+    read = read_boxes(table("video,time,x1,y1,x2,y2\n" + "".join(f"{row},0,0,1,1\n" for row in rows)))
+    monkeypatch.chdir(tmp_path)
+    for video, time_s in (
+        ("/x/a/clip.mp4", 1),
+        ("b/clip.mp4", 2),
+        ("c/clip.mp4", 3),
+        ("d/clip.mkv", 4),
+        ("d/clip.mp4", 5),
+    ):
+        assert [moment.time_s for moment in boxes_by_moment(read, video)] == [time_s]
+    with pytest.raises(ValueError, match=r"no rows of e/clip.mp4; it has"):
+        boxes_by_moment(read, "e/clip.mp4")
 
 
 def test_a_video_that_is_not_there_is_an_error_with_those_that_are(table):
