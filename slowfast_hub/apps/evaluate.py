@@ -37,7 +37,7 @@ from slowfast_hub.apps.sets import (
     read_set,
     show_set,
 )
-from slowfast_hub.apps.tested import PARTS, part_of, warn_of_training_videos
+from slowfast_hub.apps.tested import PARTS, alone, part_of, warn_of_training_videos
 from slowfast_hub.people.boxes import PERSON_SCORE
 from slowfast_hub.spec import LONG, Limits, VideoError, one_of
 
@@ -226,7 +226,7 @@ def eval_videos(
     try:
         if found is not None:
             if first:
-                show_set(found)
+                show_set(alone(found, part))
             runs = run_all(score, networks, samples, found, shown=first and err.is_terminal)
         if len(runs) > 1:
             runs.append(trainer.ensemble(runs))

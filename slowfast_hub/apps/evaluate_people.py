@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from rich.progress import Progress
 
 from slowfast_hub.apps.console import COLUMNS, asked, complain, err, print_json, usage
 from slowfast_hub.apps.sets import show_set
-from slowfast_hub.apps.tested import part_of, warn_of_training_videos
+from slowfast_hub.apps.tested import alone, part_of, warn_of_training_videos
 from slowfast_hub.spec import Limits, VideoError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def eval_people(
     with asked():
         frames = part_of(people, part)
         if first:
-            show_set(people)
+            show_set(alone(people, part))
             warn_of_training_videos(models, frames, listed=PEOPLE, noun="key frames")
         runs = files_measured(predictions, people, frames)
         networks = [open_network(name, device=device, check=check_takes_boxes) for name in models]
@@ -86,6 +87,8 @@ def eval_people(
     )
     try:
         runs += run_all(score, networks, shown=first and err.is_terminal)
+        of = "all parts" if part == "all" else f"{part} part"
+        runs = [replace(run, protocol=f"{of}, {run.protocol}") for run in runs]
         if first:
             tell(runs, folder, as_json=as_json)
     except VideoError as error:

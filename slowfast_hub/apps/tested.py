@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from slowfast_hub.apps.console import err
 
 if TYPE_CHECKING:
     from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, LabelledSet
     from slowfast_hub.trainer.samples import LabelledVideos, Sample
+
+    AnySet = TypeVar("AnySet", LabelledVideos, LabelledPeople)
 
 PARTS = ("train", "val", "test", "all")
 
@@ -30,6 +33,12 @@ def part_of(found: LabelledSet, part: str) -> Sequence[Sample] | Sequence[KeyFra
         sizes = ", ".join(f"{name} {len(getattr(found, name))}" for name in PARTS[:3])
         raise ValueError(f"the set has nothing in --part {part}; it has {sizes}")
     return samples
+
+
+def alone(found: AnySet, part: str) -> AnySet:
+    """The set with one of its parts, to be shown."""
+    others: dict[str, Any] = {name: () for name in PARTS[:3] if name != part}
+    return found if part == "all" else replace(found, **others)
 
 
 def warn_of_training_videos(

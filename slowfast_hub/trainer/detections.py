@@ -78,9 +78,9 @@ def read_detections(
     videos, beside = {video for video, _ in numbers}, list[Instant]()
     parts, count, at = list[LabelledBoxes](), 0, 1
     check_file(Path(path), LARGEST_FILE)
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         labels = None
-        if file.readline(LONGEST_LINE).strip() == ",".join(HEADER):
+        if tuple(name.strip().lower() for name in fields_of(file.readline(LONGEST_LINE))) == HEADER:
             labels, at = {name: label for label, name in enumerate(classes)}, 2
         else:
             file.seek(0)
@@ -124,14 +124,36 @@ def parsed(lines: Sequence[str], labels: Mapping[str, int] | None, count: int) -
     return moments, LabelledBoxes(new.cumsum() - 1, classes, rows["box"], rows["score"])
 
 
-def first_wrong(lines: Sequence[str], labels: Mapping[str, int] | None, count: int) -> tuple[int, ValueError] | None:
+def fields_of(line: str) -> list[str]:
+    return next(csv.reader([line]), [])
+
+
+def problem_of(line: str, *, numbers: bool) -> str | None:
+    """What is wrong with a line, in the words of its file; None where nothing is seen. numbers: classes are numbers."""
+    fields = fields_of(line)
+    if len(fields) != len(HEADER):
+        return f"{len(fields)} fields with commas between, where {len(HEADER)} are expected"
+    for name, text in zip(HEADER[1:], fields[1:]):
+        try:
+            if name != "label":
+                float(text)
+            elif numbers:
+                int(text)
+        except ValueError:
+            return f"{name} {text!r:.40} is no {'whole ' if name == 'label' else ''}number"
+    return None
+
+
+def first_wrong(
+    lines: Sequence[str], labels: Mapping[str, int] | None, count: int
+) -> tuple[int, str | ValueError] | None:
     """The place of the first line that cannot be read by itself, and why; None where there is none."""
     for place, line in enumerate(lines):
         try:
             if line.strip():
                 parsed([line], labels, count)
         except ValueError as error:
-            return place, error
+            return place, problem_of(line, numbers=labels is None) or error
     return None
 
 

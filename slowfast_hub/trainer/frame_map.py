@@ -94,7 +94,6 @@ def frame_map(
     whole("num_classes", num_classes, 1)
     one_of("order", order, ("file", "score"))
     for name, classes in {
-        "an evaluated": np.array(evaluated, np.int64),
         "a truth": truth.classes,
         "a detected": detections.classes,
     }.items():
@@ -117,7 +116,10 @@ def frame_map(
 
 
 def those_that_count(evaluated: Sequence[int], num_classes: int) -> list[int]:
-    """The classes that a figure is of, in order: the evaluated ones; empty: all."""
+    """The classes that a figure is of, in order: the evaluated ones; empty: all. ValueError for one out of range."""
+    strays = [label for label in evaluated if not 0 <= label < num_classes]
+    if strays:
+        raise ValueError(f"an evaluated class is not in 0..{num_classes - 1}: {strays[0]}")
     return sorted(evaluated) or list(range(num_classes))
 
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from slowfast_hub.models import VideoModel
-from slowfast_hub.people.boxes import PERSON_SCORE, in_pixels
+from slowfast_hub.people.boxes import PERSON_SCORE, Unit, check_boxes, in_pixels, unit_of
 from slowfast_hub.predict.detector import BoxView, Detector, Moment, check_takes_boxes, moments
 from slowfast_hub.predict.speed import Precision, name_of
 from slowfast_hub.spec import ClipSpec, Limits, VideoError, VideoInfo, one_of, whole
-from slowfast_hub.trainer.detections import read_detections
+from slowfast_hub.trainer.detections import named, read_detections
 from slowfast_hub.trainer.evaluate import Failed, OnError, frames_of, matched
 from slowfast_hub.trainer.frame_map import LabelledBoxes, frame_map, those_that_count
 from slowfast_hub.trainer.keyframes import Instant, KeyFrame, Person
@@ -141,7 +141,10 @@ def evaluate_people(
     name = name or type(model).__name__
     check_takes_boxes(name, model.arch)
     outputs = matched(name, model, classes)[1][: len(classes)]
+    counted = those_that_count(evaluated, len(classes))
     people = [looked_at(frame, boxes, found_score) for frame in frames]
+    if boxes == "found":  # nobody else looks at the truth's before hours of work
+        truth_of(frames)
     state = process_state()
     detector = Detector(
         copy.deepcopy(model),  # which may be in training
@@ -161,7 +164,6 @@ def evaluate_people(
         raise next(iter(errors.values()))
     kept = [number for number in range(len(frames)) if number not in errors]
     probs = [scores for _, scores in results if isinstance(scores, Tensor)]
-    counted = those_that_count(evaluated, len(classes))
     return PeopleEvaluation(
         name=name,
         frames=tuple(frames[number] for number in kept),
@@ -194,9 +196,17 @@ def evaluation_of_file(
     """The evaluation of a file of detections (detections.py), of these key frames.
 
     What it has at other moments of their videos is wrong, but for those of `excluded`; what it has of other videos is
-    left out. Errors: ValueError with the line.
+    left out. Errors: ValueError with the line; for boxes in another unit; and where nothing is at a key frame.
     """
     found, name = read_detections(path, frames, classes, excluded=excluded), Path(path).name
+    if not len(found.boxes) or int(found.boxes.frames.min()) >= len(frames):
+        raise ValueError(
+            f"{path}: none of its {len(found.boxes) + found.left_out} detections is at one of the {len(frames)} key "
+            f"frames; they are called {','.join(named(frames[0])) if frames else 'nothing'} and so on"
+        )
+    unit, theirs = unit_of_frames(frames), unit_of(torch.from_numpy(found.boxes.boxes))
+    if unit not in (None, theirs):
+        raise ValueError(f"{path}: boxes look as if they were {theirs}, and those of the set are {unit}")
     protocol = f"{len(found.boxes)} detections of {name}"
     if found.beside:
         wrong = int((found.boxes.frames >= len(frames)).sum())
@@ -248,19 +258,31 @@ def looked_at(frame: KeyFrame, boxes: BoxesFrom, least: float) -> tuple[Person, 
 
 
 def truth_of(frames: Sequence[KeyFrame]) -> LabelledBoxes:
-    """The labels of everybody, each with its box."""
+    """The labels of everybody, each with its box. ValueError for a box that is none, with its key frame."""
     rows = [
         (number, label, person.box)
         for number, frame in enumerate(frames)
         for person in frame.people
         for label in person.labels
     ]
+    corners = np.array([box for _, _, box in rows], np.float64).reshape(-1, 4)
+
+    def where(row: int) -> str:
+        return f"{frames[rows[row][0]].where or frames[rows[row][0]].name}: a box"
+
+    check_boxes(torch.from_numpy(corners), unit=unit_of_frames(frames) or "normalised", where=where)
     return LabelledBoxes(
         np.array([number for number, _, _ in rows], np.int64),
         np.array([label for _, label, _ in rows], np.int64),
-        np.array([box for _, _, box in rows], np.float64).reshape(-1, 4),
+        corners,
         np.ones(len(rows)),
     )
+
+
+def unit_of_frames(frames: Sequence[KeyFrame]) -> Unit | None:
+    """The one unit of all boxes; None where there are two."""
+    units = {frame.unit for frame in frames}
+    return units.pop() if len(units) == 1 else None
 
 
 def detections_of(

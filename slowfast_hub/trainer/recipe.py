@@ -126,14 +126,12 @@ class Recipe:
         one_of("recipe.balance", self.balance, ("none", "sampler", "loss"))
         one_of("recipe.batch_norm", self.batch_norm, ("batch", "frozen", "sync"))
         one_of("recipe.precision", self.precision, ("float32", "bfloat16", "float16"))
-        if self.warmup_epochs > self.epochs:
+        longer = [name for name in ("warmup_epochs", "head_epochs") if getattr(self, name) > self.epochs]
+        if longer:
+            told = " and ".join(f"{name} {getattr(self, name)}" for name in longer)
             raise ValueError(
-                f"warmup_epochs {self.warmup_epochs} is longer than the run of {self.epochs} epochs: lower it too"
-            )
-        if self.head_epochs > self.epochs:
-            raise ValueError(
-                f"head_epochs {self.head_epochs} is longer than the run of {self.epochs} epochs: lower it too, "
-                "as head_epochs=0"
+                f"{told} {'is' if len(longer) == 1 else 'are'} longer than the run of {self.epochs} epochs: lower "
+                f"{'it' if len(longer) == 1 else 'them'} too, as {' '.join(f'{name}=0' for name in longer)}"
             )
         if bool(self.milestones) != (self.schedule == "steps") or list(self.milestones) != sorted(self.milestones):
             raise ValueError(

@@ -59,11 +59,12 @@ def test_two_networks_stand_side_by_side_in_one_report(networks, data, tmp_path)
     out = tmp_path / "report"
     result = run(*networks[:2], "--data", data, "--out", out, "--workers", 1)
     assert result.exit_code == 0, result.output
+    assert "a.mkv" not in result.stderr  # of the train part, which is not measured
     lines = result.stdout.splitlines()
     for line, name in zip(lines, networks):
         assert line.startswith("mAP ")
         assert line.endswith(
-            f"% at IoU 0.5 over 5 of 5 classes, 2 of 2 key frames, 3 people, {name}, the truth's boxes, "
+            f"% at IoU 0.5 over 5 of 5 classes, 2 of 2 key frames, 3 people, val part, {name}, the truth's boxes, "
             "short side 32 px, 8 x 4 frames at 30 fps, float32"
         )
     first, second = json.loads((out / "metrics.json").read_text())
@@ -85,7 +86,7 @@ def test_the_file_of_detections_is_worth_the_same_without_the_network(networks, 
     (read,) = json.loads(again.stdout)
     assert read["classes"] == told["classes"]
     assert read["mean_ap"] == told["mean_ap"]
-    assert read["protocol"] == "15 detections of detections.csv"
+    assert read["protocol"] == "val part, 15 detections of detections.csv"
     (tmp_path / "alone").mkdir()
     alone = Path(shutil.copy(data, tmp_path / "alone"))  # where there are no videos
     assert json.loads(run("--predictions", tmp_path / "detections.csv", "--data", alone, "--json").stdout) == [read]
@@ -115,7 +116,10 @@ def test_key_frames_of_another_part_are_no_frames_without_truth(data, tmp_path):
     arguments = ("--predictions", tmp_path / "theirs.csv", "--data", tmp_path / "people.csv", "--part", "val")
     (told,) = json.loads(run(*arguments, "--json").stdout)
     assert told["classes"][0]["average_precision"] == 1
-    assert told["protocol"] == "1 detections of theirs.csv, without 1 of other videos or moments that do not count"
+    assert (
+        told["protocol"]
+        == "val part, 1 detections of theirs.csv, without 1 of other videos or moments that do not count"
+    )
 
 
 def test_found_boxes_are_taken_where_the_set_has_them(networks, data, tmp_path):

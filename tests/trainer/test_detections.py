@@ -85,8 +85,11 @@ HEADER = "video,time,x1,y1,x2,y2,label,score\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("v,1,0,0,1,1,1\n", r"d.csv:1: .*columns"),
-        ("v,1,0,0,1,1,stand,0.5\n", r"d.csv:1: .*'stand'.*or its name where this is the first line"),
+        ("v,1,0,0,1,1,1\n", r"d.csv:1: 7 fields with commas between, where 8 are expected"),
+        (
+            "v,1,0,0,1,1,stand,0.5\n",
+            r"d.csv:1: label 'stand' is no whole number; .*or its name where this is the first line",
+        ),
         (HEADER + "v,1,0,0,1,1,lie,0.5\n", r"d.csv:2: class 'lie' is none of the set: stand"),
         ("v,1,0,0,1,1,0,0.5\n", "a class is not in 1..3: 0"),
         ("v,1,0,0,1,1,4,0.5\n", "a class is not in 1..3: 4"),
@@ -95,7 +98,9 @@ HEADER = "video,time,x1,y1,x2,y2,label,score\n"
         ("v,inf,0,0,1,1,1,0.5\n", "a time is not a number up to 1e\\+09 seconds"),
         ("v,1e306,0,0,1,1,1,0.5\n", "a time is not a number up to 1e\\+09 seconds"),
         (AVA + "\nv,1,0,0,1,1,9,0.5\n" + AVA, r"d.csv:6: a class is not in 1..3: 9"),
-        ("\x80\x05\x95", "d.csv:1"),
+        ("\x80\x05\x95", "d.csv:1: 1 fields"),
+        (HEADER.replace(",", ";"), "d.csv:1: 1 fields"),
+        (HEADER.replace("label", "action"), "d.csv:1: time 'time' is no number"),
         ("v" * 70_000, "d.csv: a line of more than 65,536 characters"),
     ],
 )
@@ -103,6 +108,14 @@ def test_what_is_no_file_of_detections_is_named(tmp_path, text, message):
     (tmp_path / "d.csv").write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=message):
         read_detections(tmp_path / "d.csv", FRAMES, CLASSES)
+
+
+@pytest.mark.parametrize("begin", ["\ufeff", "\ufeffVideo, Time, X1, Y1, X2, Y2, Label, Score\r\n"])
+def test_a_table_of_a_spreadsheet_is_read(tmp_path, begin):
+    label = "sit" if "Label" in begin else "3"
+    (tmp_path / "d.csv").write_text(f"{begin}-5KQ66BBWC4,902,0,0,1,1,{label},0.5\r\n", encoding="utf-8")
+    found = read_detections(tmp_path / "d.csv", FRAMES, CLASSES).boxes
+    assert (found.frames.tolist(), found.classes.tolist()) == ([0], [2])
 
 
 def test_an_empty_file_has_no_detections(tmp_path):

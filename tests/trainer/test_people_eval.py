@@ -157,8 +157,24 @@ def test_detections_at_moments_without_truth_are_wrong_in_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v,1,10,10,50,90,1,0.5\n", "boxes look as if they were px, and those of the set are normalised"),
+        ("v,3,0.1,0.1,0.5,0.9,1,0.5\nw,1,0,0,1,1,1,1\n", "none of its 2 detections is at one of the 1 key frames; "),
+        ("", "none of its 0 detections"),
+    ],
+)  # fmt: skip
+def test_a_file_that_does_not_fit_the_set_is_refused(tmp_path, text, message):
+    (tmp_path / "theirs.csv").write_text(text)
+    frame = KeyFrame("v.mp4", 1.0, (Person(LEFT, (0,)),), title="v", time="1")
+    with pytest.raises(ValueError, match=message):
+        evaluation_of_file(tmp_path / "theirs.csv", [frame], classes=("a",))
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"evaluated": (5,)}, "an evaluated class is not in 0..4: 5"),
         ({"boxes": "all"}, "boxes must be one of"),
         ({"workers": -1}, "workers must be"),
         ({"on_error": "go"}, "on_error"),
@@ -169,6 +185,9 @@ def test_what_is_impossible_is_named(frames, given, message):
         evaluate_people(network(), frames, classes=CLASSES, **given)
     with pytest.raises(ValueError, match="classifies whole clips"):
         evaluate_people(tiny_network(), frames, classes=CLASSES)
+    turned = replace(frames[0], people=(Person((0.5, 0.1, 0.1, 0.9), (0,)),), found=(), where="people.csv:7")
+    with pytest.raises(ValueError, match=r"people.csv:7: a box is reversed"):
+        evaluate_people(network(), [turned], classes=CLASSES, boxes="found", on_error="report")
     with pytest.raises(ValueError, match="no key frames"):
         evaluate_people(network(), [], classes=CLASSES)
 

@@ -30,6 +30,12 @@ def test_an_override_reaches_into_a_table(file):
     assert recipe.clip_grad is None
 
 
+def test_all_that_is_longer_than_the_run_is_named_at_once():
+    said = "warmup_epochs 2 and head_epochs 3 are longer than the run of 1 epochs: lower them too, as warmup_epochs=0 h"
+    with pytest.raises(ValueError, match=said):
+        Recipe("any", epochs=1, warmup_epochs=2, head_epochs=3)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
