@@ -238,8 +238,6 @@ def table_of(
     unit = unit_of(boxes[~boxes.isnan().any(1)])
     last = next((f", the last field is the {name}" for name in ("score", "person") if name in written), "")
     notes = [f"{file}: {len(lines)} rows, boxes {unit}" + (f"; as AVA's files{last}" if form == "AVA" else "")]
-    if more:
-        notes.append(f"{file}: other columns: {', '.join(more)}")
     return BoxTable(
         file=file,
         form=form,

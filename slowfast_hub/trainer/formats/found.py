@@ -70,7 +70,9 @@ def amount(text: str, where: str, meaning: str = "a time in seconds") -> float |
 def videos_by_stem(folder: Path) -> Mapping[str, Path]:
     """The videos of a folder, and its folders of frames, by their names without suffix."""
     if not folder.is_dir():
-        raise ValueError(f"{folder}: not a folder; videos= is the folder of the videos that an annotation file names")
+        raise ValueError(
+            f"{folder}: not a folder; --videos (videos= in Python) is the folder of the videos that a file names"
+        )
     with os.scandir(folder) as inside:
         paths = [Path(each.path) for each in inside if not each.name.startswith(".")]
     return {path.stem: path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()}

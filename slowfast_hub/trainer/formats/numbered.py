@@ -16,7 +16,7 @@ from slowfast_hub.trainer.samples import LabelledVideos, Sample, Span
 
 def with_numbers(found: Found, multilabel: bool | None, fps: float | None) -> LabelledVideos:
     """Files that are there, and labels with numbers."""
-    folders = folders_among(found.entries)
+    folders = folders_among(found.entries, "; a first line that names columns needs video and label among them")
     if fps is not None and not folders:
         raise ValueError(f"fps={fps:g} is for folders of frames, and there are none; a file carries its own rate")
     entries, notes = without_repeats(found.entries)
@@ -52,8 +52,11 @@ def sample_of(entry: Entry, names: Sequence[str], numbers: dict[str, int], fps: 
     return Sample(entry.video, labels, entry.group, fps, entry.start_s, entry.end_s, spans, entry.where)
 
 
-def folders_among(entries: Sequence[Entry]) -> set[Path]:
-    """Those videos that are folders of frames; FileNotFoundError for all that are not there, and what is no file."""
+def folders_among(entries: Sequence[Entry], hint: str = "") -> set[Path]:
+    """Those videos that are folders of frames; FileNotFoundError for all that are not there, and what is no file.
+
+    hint: what may be the reason, beside the folder.
+    """
     folders, missing = set(), {}
     for video, entry in {entry.video: entry for entry in reversed(entries)}.items():
         try:
@@ -68,8 +71,7 @@ def folders_among(entries: Sequence[Entry]) -> set[Path]:
         first = "; ".join(f"{entry.where}: {video}" for video, entry in [*reversed(missing.items())][:5])
         raise FileNotFoundError(
             f"{len(missing)} of {len({entry.video for entry in entries})} videos are not there: {first}"
-            f"{' ...' if len(missing) > 5 else ''}; videos= is the folder that paths begin in, and a first line that "
-            "names columns needs video and label among them"
+            f"{' ...' if len(missing) > 5 else ''}; --videos (videos= in Python) is the folder that they begin in{hint}"
         )
     return folders
 

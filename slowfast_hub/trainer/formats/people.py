@@ -14,9 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from slowfast_hub.people.boxes import Box, Unit, check_boxes
 from slowfast_hub.people.rows import BoxTable
-from slowfast_hub.spec import Limits
+from slowfast_hub.spec import Limits, VideoError
 from slowfast_hub.trainer.formats.ava import CUT_FPS, CUT_S, END_S, are_avas, ava_actions, evaluated_of
 from slowfast_hub.trainer.formats.found import NUMBER, PARTS, Entry, amount, listing
 from slowfast_hub.trainer.formats.labels import found_in, number_labels
@@ -27,6 +30,7 @@ from slowfast_hub.trainer.formats.tables import COLUMNS
 from slowfast_hub.trainer.keyframes import Instant, KeyFrame, LabelledPeople, Person, instant
 from slowfast_hub.video.container import opened
 
+AVA_NAME = re.compile(r"ava_.*_v2\.[0-9]+\.csv")  # what its makers call the files
 FOUND = "found"  # the column of boxes that a detector found, in tables of ours
 HEADER = (
     *("video", "time", "x1", "y1", "x2", "y2", "label", "person", "score", FOUND),
@@ -144,12 +148,22 @@ def classes_of(sources: Sources, labels: dict[str, str]) -> Classes:
 
 
 def is_ava(sources: Sources, labels: Iterable[str]) -> bool:
-    """Whether boxes without any list of actions are AVA's: its form, its seconds, its numbers."""
-    known = ava_actions()
-    return all(
-        table.form == "AVA" and bool(((table.times_s >= CUT_S) & (table.times_s <= END_S)).all())
-        for _, table in sources.tables
-    ) and all(NUMBER.fullmatch(label) and int(label) in known for label in labels)
+    """Whether boxes without any list of actions are AVA's: its form, its seconds, and its numbers or names of files."""
+    tables, known = [table for _, table in sources.tables], ava_actions()
+    formed = all(
+        table.form == "AVA" and bool(((table.times_s >= CUT_S) & (table.times_s <= END_S)).all()) for table in tables
+    )
+    named = all(AVA_NAME.fullmatch(table.file.name) for table in tables)
+    return formed and (named or all(NUMBER.fullmatch(label) and int(label) in known for label in labels))
+
+
+def unused_columns(sources: Sources, group_from: str | None) -> Iterator[str]:
+    """A note for each table with columns that nobody reads."""
+    used = {*HEADER, *(name for meant in ("split", "group", "fps") for name in COLUMNS[meant]), group_from}
+    for table in sources.all_tables():
+        unused = [name for name in table.more if name not in used]
+        if unused:
+            yield f"{table.file}: columns not used: {', '.join(unused)}"
 
 
 def checked_classes(sources: Sources) -> Classes:
@@ -165,14 +179,22 @@ def checked_classes(sources: Sources) -> Classes:
     return classes
 
 
+@dataclass(slots=True)
+class Said:
+    """What rows say of one person of a moment."""
+
+    labels: set[int] = field(default_factory=set)
+    score: float | None = None  # the highest
+
+
 @dataclass
 class Draft:
     """A key frame while its rows are read."""
 
     table: BoxTable
     row: int  # the first
-    people: dict[tuple[Box, str, float | None], set[int]] = field(default_factory=dict)
-    found: dict[tuple[Box, str, float | None], None] = field(default_factory=dict)
+    people: dict[tuple[Box, str], Said] = field(default_factory=dict)  # by box and who it is
+    found: dict[tuple[Box, str], Said] = field(default_factory=dict)
 
 
 def labelled(
@@ -190,20 +212,23 @@ def labelled(
         names = " and ".join(f"{unit} in {name}" for unit, name in units.items())
         raise ValueError(f"boxes are {names}; bring them, and those that were found, into one unit")
     for table in sources.all_tables():
-        boxed = table if bool(table.occupied.all()) else table.only(table.occupied)
-        check_boxes(boxed.boxes, unit=table.unit, where=boxed.where)
+        for unit, rows in rows_by_unit(table).items():
+            boxed = table.only(rows & table.occupied)
+            check_boxes(boxed.boxes, unit=unit, where=boxed.where)
     classes = checked_classes(sources)
     drafts = drafts_of(sources, classes)
     if not drafts:
         raise ValueError(f"{sources.tables[0][1].file}: no key frames; all moments are excluded")
     found, looked = found_people(sources)
-    notes = [*sources.notes, *classes.notes]
+    notes = [*sources.notes, *classes.notes, *unused_columns(sources, group_from)]
     if found:
         notes += add_found_moments(sources, drafts, found)
     maker = FrameMaker(sources, drafts, offset_s, group_from, need_videos=need_videos)
     frames: dict[str, list[KeyFrame]] = {"": [], "train": [], "val": [], "test": []}
     for (part, key), draft in drafts.items():
-        also = tuple(Person(box, (), 1.0 if score is None else score, person) for box, person, score in draft.found)
+        also = tuple(
+            Person(box, (), 1.0 if said.score is None else said.score, who) for (box, who), said in draft.found.items()
+        )
         seen = found.get(key, ()) + also if key[0] in looked else None
         frames[part].append(maker.frame(key, draft, seen))
     train = frames.pop("") + frames["train"]
@@ -243,12 +268,20 @@ def drafts_of(sources: Sources, classes: Classes) -> Drafts:
                 draft = drafts[key] = Draft(table, row)
             if not occupied[row]:
                 continue
-            person = (tuple(boxes[row]), table.people[row], scores[row])
-            if is_found and is_found[row]:
-                draft.found[person] = None
-            else:
-                draft.people.setdefault(person, set()).update(meant[table.labels[row]])
+            there = draft.found if is_found and is_found[row] else draft.people
+            said = there.setdefault((tuple(boxes[row]), table.people[row]), Said())
+            said.labels.update(meant[table.labels[row]])
+            said.score = max((each for each in (said.score, scores[row]) if each is not None), default=None)
     return drafts
+
+
+def rows_by_unit(table: BoxTable) -> dict[Unit, Tensor]:
+    """(N,) bool: the rows of each unit; tables of ours say it row by row."""
+    units = column(table, "unit")
+    if not units:
+        return {table.unit: torch.ones(len(table), dtype=torch.bool)}
+    in_pixels = torch.tensor([unit == "px" for unit in units], dtype=torch.bool)
+    return {"px": in_pixels, "normalised": ~in_pixels}
 
 
 def column(table: BoxTable, *names: str) -> Sequence[str]:
@@ -312,6 +345,14 @@ class FrameMaker:
         if "" in places:
             raise ValueError(f"{places['']}: names no video; add a column video")
         entries = [Entry(self._files.path(name), name, "", where=where) for name, where in places.items()]
+        named: dict[Path, Entry] = {}
+        for entry in entries:
+            other = named.setdefault(entry.video, entry)
+            if other is not entry:
+                raise ValueError(
+                    f"{entry.where}: {entry.written!r} is {entry.video}, which {other.where} calls {other.written!r}; "
+                    "give it one name"
+                )
         there = [entry for entry in entries if need_videos or os.path.exists(entry.video)]
         self._folders = folders_among(there)
         self._lost = {entry.video for entry in entries} - {entry.video for entry in there}
@@ -349,7 +390,9 @@ class FrameMaker:
         return KeyFrame(
             path,
             time_s - offset_s,
-            tuple(Person(box, tuple(sorted(labels)), score, who) for (box, who, score), labels in draft.people.items()),
+            tuple(
+                Person(box, tuple(sorted(said.labels)), said.score, who) for (box, who), said in draft.people.items()
+            ),
             found,
             unit=table.unit if not units else "px" if units[row] == "px" else "normalised",
             group=self._group(table, row, name),
@@ -386,9 +429,15 @@ class FrameMaker:
 
 
 def length_of(path: Path) -> float:
-    """Seconds of a file as its container tells, without reading all of a film; infinite where it does not tell."""
-    with opened(path, Limits()) as (container, _):
-        return math.inf if container.duration is None else container.duration / 1_000_000
+    """Seconds of a file as its container tells, without reading all of a film; infinite where it does not tell.
+
+    Infinite too of a file that cannot be opened: whoever reads it says so.
+    """
+    try:
+        with opened(path, Limits()) as (container, _):
+            return math.inf if container.duration is None else container.duration / 1_000_000
+    except VideoError:
+        return math.inf
 
 
 def with_split(people: LabelledPeople, share: float, seed: int) -> LabelledPeople:

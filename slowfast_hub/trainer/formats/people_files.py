@@ -10,7 +10,7 @@ from pathlib import Path
 from slowfast_hub.people.boxes import Unit
 from slowfast_hub.people.rows import BoxTable
 from slowfast_hub.people.tables import read_boxes
-from slowfast_hub.spec import VideoInfo
+from slowfast_hub.spec import VideoError, VideoInfo
 from slowfast_hub.trainer.formats.ava import (
     CUT_FPS,
     Layout,
@@ -55,6 +55,7 @@ class VideoFiles:
         self._folders: dict[str, str] | None = None
         self._paths: dict[str, Path] = {}
         self._infos: dict[str, VideoInfo] = {}
+        self._unreadable: set[str] = set()
 
     def path(self, name: str) -> Path:
         """Where a video should be, whether it is there or not."""
@@ -82,8 +83,15 @@ class VideoFiles:
         return self._infos[name]
 
     def seconds_of(self, name: str, frame: int) -> float:
-        """When a frame of a video begins."""
-        return self.info(name).begin_s(frame)
+        """When a frame of a video begins; of one that is there and cannot be read, as if it had CUT_FPS."""
+        if name not in self._unreadable:
+            try:
+                return self.info(name).begin_s(frame)
+            except VideoError:
+                if not os.path.exists(self.path(name)):
+                    raise
+                self._unreadable.add(name)  # whoever reads it says so
+        return frame / CUT_FPS
 
 
 def gather(

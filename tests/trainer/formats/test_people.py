@@ -118,7 +118,7 @@ def test_files_for_each_part_are_found_in_a_folder(folder):
 
 def test_what_is_wrong_is_named_with_its_line(folder):
     root = folder("a.mp4", boxes__csv=table(row("a.mp4", 1, LEFT, "a", ""), row("gone.mp4", 1, LEFT, "a", "")))
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 videos are not there: boxes.csv:3: .*gone.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 .* boxes.csv:3: .*gone.mp4; --videos .videos= in Python.*in$"):
         read_people(root / "boxes.csv")
     for box, reason in (
         ((0.5, 0, 0.1, 1), "is reversed"),
@@ -139,6 +139,66 @@ def test_what_is_wrong_is_named_with_its_line(folder):
         read_people(root / "boxes.csv")
     with pytest.raises(ValueError, match=r"1 s is before 2 s, at which the file begins"):
         read_people(root / "boxes.csv", offset_s=2, val_share=0)
+
+
+def test_who_has_a_score_for_each_label_is_one_person(folder):
+    header = HEADER.replace("person", "score")
+    rows = (row("a.mp4", 1, LEFT, "a", 0.5), row("a.mp4", 1, LEFT, "b", 0.9), row("a.mp4", 1, LEFT, "a", ""))
+    root = folder("a.mp4", boxes__csv=table(*rows, header=header))
+    (frame,) = read_people(root / "boxes.csv", val_share=0).train
+    assert frame.people == (Person(LEFT, (0, 1), 0.9),)
+
+
+def test_a_file_has_one_name(folder):
+    root = folder("a.mp4", boxes__csv=table(row("a.mp4", 1, LEFT, "a", ""), row("a", 2, LEFT, "a", "")))
+    with pytest.raises(ValueError, match=r"boxes.csv:3: 'a' is .*a.mp4, which boxes.csv:2 calls 'a.mp4'; give it one"):
+        read_people(root / "boxes.csv", val_share=0)
+
+
+def test_normalised_boxes_among_pixels_are_refused_with_their_line(folder):
+    rows = [row("a.mp4", second, (8, 8, 40, 90), "a", "") for second in range(9)]
+    root = folder("a.mp4", boxes__csv=table(*rows, row("a.mp4", 9, (0.1, 0.2, 0.5, 0.9), "a", "")))
+    with pytest.raises(
+        ValueError, match=r"boxes.csv:11 is smaller than a pixel: is it normalised, among boxes in pixels"
+    ):
+        read_people(root / "boxes.csv", val_share=0)
+
+
+def test_columns_that_nobody_uses_are_named(folder):
+    header = "video,time,x1,y1,x2,y2,label,split,camera,weather"
+    root = folder("a.mp4", boxes__csv=table(row("a.mp4", 1, LEFT, "a", "train", 7, "sun"), header=header))
+    notes = read_people(root / "boxes.csv", val_share=0, group_from="camera").notes
+    assert [note.partition("not used: ")[2] for note in notes if "columns not" in note] == ["weather"]
+    assert any(
+        note.endswith("not used: camera, weather") for note in read_people(root / "boxes.csv", val_share=0).notes
+    )
+
+
+def test_a_video_that_cannot_be_read_does_not_keep_the_others_from_being_understood(ava):
+    """Neither a film whose length would tell where it begins nor one whose frames have no times."""
+    (ava / "frames/film/film_000001.jpg").unlink()
+    (ava / "frames/film").rmdir()
+    (ava / "frames/film.mp4").write_bytes(b"no film")
+    assert [frame.at_s for frame in read_people(ava).train] == [902.0, 903.0]
+    (ava / "boxes.csv").write_text("video,frame,x1,y1,x2,y2,label\nfilm,30,0,0,1,1,a\nfilm,60,0,0,1,1,a\n")
+    read = read_people(ava / "boxes.csv", videos=ava / "frames", val_share=0)
+    assert [frame.at_s for frame in read.train] == [1.0, 2.0]
+    (ava / "frames/film.mp4").unlink()
+    with pytest.raises((ValueError, OSError), match=r"film"):
+        read_people(ava / "boxes.csv", videos=ava / "frames", val_share=0)
+
+
+def test_avas_own_files_are_held_to_its_actions(ava):
+    (ava / "ava_action_list_v2.2_for_activitynet_2019.pbtxt").unlink()
+    assert len(read_people(ava).classes) == 80
+    (ava / "ava_train_v2.2.csv").write_text(AVA_TRAIN.replace(",80,", ",81,"))
+    with pytest.raises(
+        ValueError, match=r"ava_train_v2.2.csv:2: label '81' is no action; the list has .* from 1 to 80"
+    ):
+        read_people(ava)
+    (ava / "ava_train_v2.2.csv").rename(ava / "train.csv")
+    (ava / "ava_val_v2.2.csv").rename(ava / "val.csv")
+    assert read_people(ava).classes == ("1", "12", "81")
 
 
 def test_an_offset_is_taken_from_all_times(folder):
