@@ -389,7 +389,7 @@ def test_a_run_that_was_stopped_before_its_test_begins_with_it(tmp_path, monkeyp
             raise OSError("the disk of the videos is gone")
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr("slowfast_hub.trainer.train.evaluate", fails_once)
+    monkeypatch.setattr("slowfast_hub.trainer.task.evaluate", fails_once)
     with pytest.raises(OSError, match="is gone"):
         train(recipe, bars(8, 4), out=tmp_path)
     log = []
