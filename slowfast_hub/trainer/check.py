@@ -68,6 +68,11 @@ KINDS = {
         "moments outside their video",
         "write times in seconds of the file; --offset-s says what its first frame has as its time",
     ),
+    "apart": Kind(
+        "error",
+        "boxes of a detector at other moments than the truth",
+        "let the detector look at the moments that are labelled, and write them as the truth does",
+    ),
     "scores": Kind("error", "scores that are none", "write the detector's score, from 0 to 1, as column score"),
     "leak": Kind("error", "copies on both sides of the split", "keep one copy, or all of them in one part"),
     "group": Kind("error", "groups on both sides of the split", "keep each group in one part"),
@@ -78,6 +83,9 @@ KINDS = {
     ),
     "count": Kind(
         "warning", "labels that may be off by one", "look at some in `slowfast-hub detect --boxes`, or write names"
+    ),
+    "alike": Kind(
+        "warning", "names of classes that are almost the same", "write one name, or leave both if both are meant"
     ),
     "no score": Kind(
         "warning", "boxes of a detector without scores", "add a column score; each box counts as 1 until then"
@@ -128,6 +136,7 @@ class Finding:
     kind: str  # a key of KINDS
     text: str
     videos: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()  # the lines that it is about, as "boxes.csv:17"
 
 
 @dataclass(frozen=True, eq=False)

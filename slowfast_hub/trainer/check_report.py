@@ -1,4 +1,4 @@
-"""A checked set as files: report.html for people, report.json for programs, bad.csv of the files to repair.
+"""A checked set as files: report.html for people, report.json for programs, bad.csv of the files and rows to repair.
 
 What comes from files, names of videos and classes, is text wherever it goes.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from slowfast_hub.trainer.check import KINDS, PARTS, SHOWN, Report, VideoCheck, split
+from slowfast_hub.trainer.check import KINDS, PARTS, SHOWN, Finding, Report, VideoCheck, split
+from slowfast_hub.trainer.keyframes import LabelledPeople
 from slowfast_hub.trainer.page import as_csv, html_table, image, page, printable, write_text
 
 ROWS = 200  # findings of a kind on the page; the JSON has all
@@ -26,8 +27,10 @@ COMMON = 20  # sizes and rates that are counted one by one
 def write_report(report: Report, folder: Path) -> None:
     """Fill `folder` with report.json, report.html and bad.csv; files that are there are replaced."""
     write_text(folder / "report.json", json.dumps(as_json(report), indent=2) + "\n")
-    bad = [[each.video, each.fault, each.decoded] for each in report.files if each.fault]
-    write_text(folder / "bad.csv", as_csv([["video", "reason", "decodable_frames"], *bad]))
+    bad = [[each.video, each.fault, each.decoded, ""] for each in report.files if each.fault]
+    errors = [each for each in report.findings if KINDS[each.kind].level == "error"]
+    bad += [["", KINDS[each.kind].title, "", row] for each in errors for row in each.rows]
+    write_text(folder / "bad.csv", as_csv([["video", "reason", "decodable_frames", "row"], *bad]))
     write_text(folder / "report.html", as_html(report))
 
 
@@ -76,8 +79,14 @@ def measures(files: Iterable[VideoCheck]) -> dict[str, Any]:
     }
 
 
-def common(values: Iterable[str]) -> dict[str, int]:
-    """How often each value comes, most often first; rare ones together."""
+def amount(found: Sequence[Finding]) -> str:
+    """How much there is of a kind: rows, where it is about rows."""
+    rows = {row for each in found for row in each.rows}
+    return f"{len(rows)} row{'s' * (len(rows) != 1)}" if rows else str(len(found))
+
+
+def common(values: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
+    """How often each value comes (or is said to), most often first; rare ones together."""
     counts = Counter(values).most_common()
     rest = sum(count for _, count in counts[COMMON:])
     return dict(counts[:COMMON]) | ({"others": rest} if rest else {})
@@ -87,9 +96,12 @@ def summary(report: Report) -> Iterator[str]:
     """What a terminal shows: a line for each kind, what to do, and examples."""
     parts = ", ".join(f"{part} {len(samples)}" for part, samples in split(report.videos) if samples)
     yield f"{len(report.files)} files, {len(report.videos.classes)} classes: {parts}"
+    if isinstance(report.videos, LabelledPeople) and report.videos.classes:
+        sizes = {printable(name): sum(by_part.values()) for name, by_part in report.class_counts().items()}
+        yield f"people: {', '.join(f'{name} {count}' for name, count in common(sizes).items())}"
     for kind, found in report.by_kind.items():
         level, title, advice = KINDS[kind].level, KINDS[kind].title, KINDS[kind].advice
-        yield f"{level}: {title}: {len(found)}. To do: {advice}"
+        yield f"{level}: {title}: {amount(found)}. To do: {advice}"
         yield from (f"  {printable(each.text)}" for each in found[:EXAMPLES])
         if len(found) > EXAMPLES:
             yield f"  and {len(found) - EXAMPLES} more"
@@ -101,7 +113,7 @@ def as_html(report: Report) -> str:
     parts = ["".join(f"<p>{escape(line)}</p>" for line in report.videos.notes)]
     parts += [html_table(["files", *PARTS], [[str(len(report.files)), *part_sizes(report)]])]
     for kind, found in report.by_kind.items():
-        parts += [f"<h2>{KINDS[kind].level}: {KINDS[kind].title} ({len(found)})</h2>"]
+        parts += [f"<h2>{KINDS[kind].level}: {KINDS[kind].title} ({amount(found)})</h2>"]
         parts += [f"<p>To do: {escape(KINDS[kind].advice)}.</p>"]
         parts += [html_table([], [[printable(each.text)] for each in found[:ROWS]])]
         parts += [f"<p>and {len(found) - ROWS} more, see report.json</p>"] * (len(found) > ROWS)

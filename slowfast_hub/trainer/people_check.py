@@ -6,9 +6,12 @@ their files decoded once by check.py, and then both held together (`report_of_pe
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -35,10 +38,14 @@ from slowfast_hub.trainer.formats.ava import CUT_S
 from slowfast_hub.trainer.formats.found import NUMBER
 from slowfast_hub.trainer.formats.people import FOUND, Classes, classes_of, column, labelled, labels_in
 from slowfast_hub.trainer.formats.people_files import Sources
-from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople
+from slowfast_hub.trainer.keyframes import Instant, KeyFrame, LabelledPeople, instant
 from slowfast_hub.trainer.samples import LabelledVideos, Sample
 
 ONE = 1.0 + 1e-6  # the largest side of a normalised box that lies in its picture
+SHARED = 0.1  # of the moments of a detector's boxes, or of the truth if those are fewer: at least
+ALIKE = 0.85  # of difflib: names of classes that may be one, if one of them is rare
+RARE = 3  # people
+MOST_NAMES = 400  # that are held together in pairs
 FAR = 0.05  # of a side: how far a box may reach outside before it is said
 TINY_PX = 8.0  # of a side of a box in the clip: half a cell of the last stage's grid
 BACKGROUND = ("background", "__background__", "none", "no action", "bg")
@@ -60,7 +67,8 @@ class Rows:
         if numbers:
             first = [f"{self.table.where(row)} {shown(self.table.boxes[row])}" for row in numbers[:4]]
             more = f" and {len(numbers) - 4} more of {len(self.table)}" if len(numbers) > 4 else ""
-            yield Finding(kind, f"{', '.join(first)}{more}: {text}")
+            rows = tuple(map(self.table.where, numbers))
+            yield Finding(kind, f"{', '.join(first)}{more}: {text}", rows=rows)
 
 
 def shown(box: Tensor) -> str:
@@ -84,6 +92,7 @@ def table_findings(sources: Sources) -> Iterator[Finding]:
             )
     for table in sources.found:
         yield from score_findings(table)
+        yield from apart_findings(table, sources)
     yield from label_findings(sources)
 
 
@@ -116,8 +125,10 @@ def odd_ones(table: BoxTable) -> tuple[Unit, Tensor]:
 def unit_findings(table: BoxTable) -> Iterator[Finding]:
     """Pixels where normalised boxes are meant, and the other way round."""
     unit, odd = odd_ones(table)
+    others = int(table.occupied.sum()) - int(odd.sum())
     other = "lies in 0..1, where pixels" if unit == "px" else "is in pixels, where boxes from 0 to 1"
-    yield from Rows(table, odd).finding("unit", f"{other} are meant")
+    most = f", as in {others} rows" if others else ""
+    yield from Rows(table, odd).finding("unit", f"{other} are meant{most}")
 
 
 def twice_findings(table: BoxTable) -> Iterator[Finding]:
@@ -145,6 +156,22 @@ def score_findings(table: BoxTable) -> Iterator[Finding]:
         yield from Rows(table, table.occupied & scores.isnan()).finding("no score", "its score is missing")
 
 
+def apart_findings(table: BoxTable, sources: Sources) -> Iterator[Finding]:
+    """Boxes of a detector that looked at other moments than those that are labelled."""
+    truth = {moment for _, each in sources.tables for moment in moments_of(each)} | sources.excluded
+    videos = {video for video, _ in truth}
+    found = {moment for moment in moments_of(table) if moment[0] in videos}
+    wanted = {moment for moment in truth if moment[0] in {video for video, _ in found}}
+    shared = found & wanted
+    if found and len(shared) < SHARED * min(len(found), len(wanted)):
+        text = f"{len(shared)} of its {len(found)} moments are among the {len(wanted)} labelled ones of its videos"
+        yield Finding("apart", f"{table.file}: {text}: do they count from another begin?")
+
+
+def moments_of(table: BoxTable) -> set[Instant]:
+    return {instant(video, time_s) for video, time_s in zip(table.videos, table.times_s.tolist())}
+
+
 def label_findings(sources: Sources) -> Iterator[Finding]:
     """Labels that no class has, and numbers that look counted from another begin than their list."""
     tables = [table for _, table in sources.tables]
@@ -167,11 +194,10 @@ def label_findings(sources: Sources) -> Iterator[Finding]:
             yield Finding("count", f"{where}: labels go {span} and the list of actions begins with 1: one too low?")
     elif not listed and min(numbers) == 1:
         yield Finding(
-            "count", f"{where}: labels go {span} without a list: 1 becomes class 0; classes.txt or --actions names them"
+            "count",
+            f"{where}: labels go {span} and no list names them: classes.txt or --actions would, and show what fits",
         )
-    elif listed and min(numbers) == 1 and max(numbers) == len(listed):
-        yield Finding("count", f"{where}: labels go {span}, as many as classes, and count from 1: 1 is {listed[0]!r}")
-    elif listed and min(numbers) == 1:
+    elif listed and min(numbers) == 1 and max(numbers) != len(listed):
         yield Finding(
             "count",
             f"{where}: labels go {span} of {len(listed)} classes; is nobody {listed[0]!r}, or do they begin at 1?",
@@ -213,6 +239,12 @@ def people_left(
     Errors: those of `read_people` where nothing was told before.
     """
     left = usable(sources)
+    rows = [sum(len(table) for table in each.all_tables()) for each in (sources, left)]
+    if rows[1] < rows[0]:
+        lost = (
+            f"{rows[0] - rows[1]} of {rows[0]} rows in error are left out here; training splits off other videos then"
+        )
+        left = replace(left, notes=(*left.notes, lost))
     try:
         if not left.tables:
             raise ValueError("no row is left that a key frame can be made of")
@@ -241,6 +273,7 @@ def report_of_people(
         *rate_findings(people, infos),
         *picture_findings(people, infos, clip),
         *class_findings(report.class_counts(), "people"),
+        *alike_findings(report.class_counts()),
     ]
     return replace(report, findings=worst_first(findings))
 
@@ -276,13 +309,13 @@ def moment_findings(people: LabelledPeople, infos: Mapping[str, VideoInfo]) -> I
         info = infos.get(video)
         if info is None:
             continue
-        begin_s, end_s, frame_s = info.start_s, info.start_s + info.duration_s, 1 / info.fps
-        outside = [each for each in frames if not begin_s - frame_s <= each.at_s < end_s + frame_s]
+        begin_s, end_s = info.start_s, info.start_s + info.duration_s  # as `centred_indices` takes them
+        outside = [each for each in frames if not begin_s <= each.at_s < end_s]
         if outside:
             places = several([f"{each.where} ({each.at_s:g} s)" for each in outside])
             hint = reason([each.at_s for each in frames], info, most=2 * len(outside) > len(frames))
             text = f"{places}: {video} goes from {begin_s:.2f} s to {end_s:.2f} s{f'; {hint}' if hint else ''}"
-            yield Finding("moment", text, (video,))
+            yield Finding("moment", text, (video,), tuple(each.where for each in outside))
 
 
 def reason(times_s: Sequence[float], info: VideoInfo, *, most: bool) -> str:
@@ -304,19 +337,26 @@ def reason(times_s: Sequence[float], info: VideoInfo, *, most: bool) -> str:
 
 
 def rate_findings(people: LabelledPeople, infos: Mapping[str, VideoInfo]) -> Iterator[Finding]:
-    """Times that are frames of another rate than the file's: the boxes drift away from the people."""
+    """Times that are frames of another rate than the file's: the boxes drift away from the people.
+
+    A video with few times between whole seconds is judged together with the others of its rate.
+    """
+    groups: dict[tuple[str, float], dict[str, set[float]]] = defaultdict(dict)
+    places: dict[str, str] = {}
     for video, frames in by_video(people).items():
         info = infos.get(video)
         times_s = {frame.at_s for frame in frames if frame.at_s != int(frame.at_s)}
-        if info is None or info.times_s is not None or len(times_s) < TOLD_TIMES:
-            continue
-        if on_frames([time_s - info.start_s for time_s in times_s], info.fps) > 0.5:
-            continue
-        for rate in RATES:
-            if on_frames(times_s, rate) > 0.95:
-                text = f"{frames[0].where}: {len(times_s)} times of {video} are frames of {rate:g} a second"
-                yield Finding("rate", f"{text}; the file has {info.fps:g}", (video,))
-                break
+        if info is not None and info.times_s is None and times_s:
+            places[video] = frames[0].where
+            groups["" if len(times_s) < TOLD_TIMES else video, round(info.fps, 2)][video] = times_s
+    for (_, fps), videos in groups.items():
+        own = [time_s - infos[video].start_s for video, times_s in videos.items() for time_s in times_s]
+        every = [time_s for times_s in videos.values() for time_s in times_s]
+        rate = next((each for each in RATES if on_frames(every, each) > 0.95), None)
+        first = next(iter(videos))
+        if len(every) >= TOLD_TIMES and rate is not None and on_frames(own, infos[first].fps) <= 0.5:
+            text = f"{places[first]}: {len(every)} times of {several([*videos])} are frames of {rate:g} a second"
+            yield Finding("rate", f"{text}; the file has {fps:g}", tuple(videos))
 
 
 def on_frames(times_s: Iterable[float], rate: float) -> float:
@@ -345,3 +385,13 @@ def picture_findings(people: LabelledPeople, infos: Mapping[str, VideoInfo], cli
                 found["tiny", f"less than {TINY_PX:g} px in a clip of {clip.short_side} px"].append(name)
     for (kind, text), names in found.items():
         yield Finding(kind, f"{several(names)}: {text}")
+
+
+def alike_findings(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
+    """Names of classes that differ in case, in spaces, or in a letter where one of them is rare."""
+    sizes = {name: sum(by_part.values()) for name, by_part in counts.items() if not NUMBER.fullmatch(name)}
+    plain = {name: " ".join(re.split(r"[\s_-]+", name.strip().casefold())) for name in sizes}
+    for first, second in combinations(list(sizes)[:MOST_NAMES], 2):
+        near = SequenceMatcher(None, plain[first], plain[second]).ratio() >= ALIKE
+        if plain[first] == plain[second] or (near and min(sizes[first], sizes[second]) <= RARE):
+            yield Finding("alike", f"{first!r} with {sizes[first]} people and {second!r} with {sizes[second]}")

@@ -40,7 +40,7 @@ def kinds(result) -> list[str]:
 def test_a_table_of_boxes_is_known_and_a_good_one_gives_zero(folder):
     result = check(folder / "people.csv")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == ["3 files, 2 classes: train 4, val 2", "no errors"]
+    assert result.stdout.splitlines() == ["3 files, 2 classes: train 4, val 2", "people: run 6, sit 6", "no errors"]
     assert "12 rows, boxes normalised" in result.stderr
 
 
@@ -50,9 +50,34 @@ def test_mistakes_give_one_and_a_report_with_lines(folder):
     result = check(folder / "people.csv", "--task", "detection", "--out", folder / "report", "--json")
     assert result.exit_code == 1, result.output
     assert kinds(result) == ["unit", "moment"]
+    assert (folder / "report/bad.csv").read_text().splitlines()[1:] == [
+        ",boxes in the wrong unit,,people.csv:15",
+        ",moments outside their video,,people.csv:14",
+    ]
+    assert "1 of 14 rows in error are left out here" in result.stderr
     page = (folder / "report/report.html").read_text()
     assert "people.csv:15 [9, 9, 30, 20]: is in pixels" in page
     assert "people.csv:14 (40 s)" in page
+
+
+def test_findings_about_rows_are_counted_in_rows(folder):
+    text = (folder / "people.csv").read_text() + "a.mkv,3,9,9,30,20,run,train\na.mkv,3,9,9,40,20,sit,train\n"
+    (folder / "people.csv").write_text(text)
+    result = check(folder / "people.csv")
+    assert "error: boxes in the wrong unit: 2 rows. To do: " in result.stdout
+
+
+def test_a_time_that_no_video_has_is_told_without_a_traceback(folder):
+    (folder / "people.csv").write_text(f"{HEADER}a.mkv,1e306,0.1,0.1,0.5,0.5,run,train\n")
+    result = check(folder / "people.csv")
+    assert result.exit_code == 2
+    assert "people.csv:2: a time is a number from 0" in "".join(result.stderr.split("\n"))
+
+
+def test_a_film_that_cannot_be_read_is_a_finding(folder):
+    (folder / "a.mkv").write_bytes(b"no film")
+    result = check(folder / "people.csv", "--json")
+    assert (result.exit_code, "unreadable" in kinds(result)) == (1, True)
 
 
 def test_options_of_people_are_passed_on(folder):

@@ -238,8 +238,8 @@ def test_the_report_is_three_files(report, tmp_path):
     assert (rows["a.mkv"]["frames"], rows["a.mkv"]["decoded"], rows["a.mkv"]["fault"]) == (30, 30, "")
     assert len({tuple(row) for row in written["files"]}) == 1  # the same keys for all
     bad = (tmp_path / "report/bad.csv").read_text().split("\n")
-    assert bad[0] == "video,reason,decodable_frames"
-    assert bad[1].endswith(",7")
+    assert bad[0] == "video,reason,decodable_frames,row"
+    assert bad[1].endswith(",7,")
     assert bad[2:] == [""]
 
 

@@ -10,6 +10,7 @@ from slowfast_hub.trainer.check_report import as_json, summary
 from slowfast_hub.trainer.formats.people import read_people
 from slowfast_hub.trainer.formats.people_files import gather
 from slowfast_hub.trainer.people_check import people_left, report_of_people, table_findings
+from slowfast_hub.video.sampling import centred_indices
 
 CLIP = ClipSpec(frames=10, stride=3, fps=30.0)  # a second, of pictures of 256 px
 LENGTH_S = 20.0
@@ -72,9 +73,13 @@ def test_a_clean_set_raises_nothing(check):
 
 def test_pixels_among_normalised_boxes_are_named(check):
     text = rows() + "train.mp4,9,64,96,320,400,a,train\n"
-    assert check(text) == {"unit": ["set.csv:34 [64, 96, 320, 400]: is in pixels, where boxes from 0 to 1 are meant"]}
+    assert check(text) == {
+        "unit": ["set.csv:34 [64, 96, 320, 400]: is in pixels, where boxes from 0 to 1 are meant, as in 32 rows"]
+    }
     text = rows(box="64,96,320,400") + "train.mp4,9,0.1,0.2,0.6,0.8,a,train\n"
-    assert check(text) == {"unit": ["set.csv:34 [0.1, 0.2, 0.6, 0.8]: lies in 0..1, where pixels are meant"]}
+    assert check(text) == {
+        "unit": ["set.csv:34 [0.1, 0.2, 0.6, 0.8]: lies in 0..1, where pixels are meant, as in 32 rows"]
+    }
 
 
 def test_a_unit_that_was_asked_for_and_does_not_fit_is_named(check):
@@ -139,12 +144,10 @@ def test_numbers_that_count_from_one_are_named(check):
     numbers = rows(labels=("1", "2"))
     assert check(numbers) == {
         "count": [
-            "set.csv: labels go from 1 to 2 without a list: 1 becomes class 0; classes.txt or --actions names them"
+            "set.csv: labels go from 1 to 2 and no list names them: classes.txt or --actions would, and show what fits"
         ]
     }
-    assert check(numbers, classes="run\nwalk\n") == {
-        "count": ["set.csv: labels go from 1 to 2, as many as classes, and count from 1: 1 is 'run'"]
-    }
+    assert check(numbers, classes="run\nwalk\n") == {}
     found = check(numbers, classes="run\nwalk\nsit\n")
     assert found["count"] == ["set.csv: labels go from 1 to 2 of 3 classes; is nobody 'run', or do they begin at 1?"]
     found = check(rows(labels=("0", "3")), classes="run\nwalk\nsit\n")
@@ -202,6 +205,43 @@ def test_times_that_are_frames_of_another_rate_are_named(check):
     found = check(rows(times=[round(number / 25, 3) for number in range(1, 24, 2)]))
     assert [text.partition(": ")[2].partition(" of ")[0] for text in found["rate"]] == ["12 times"] * 2
     assert found["rate"][0].endswith("are frames of 25 a second; the file has 30")
+
+
+def test_few_times_of_each_video_are_judged_together(check):
+    """Four of each of two videos, frames 1, 3, 5, 7 divided by 25, where the files have 30 a second."""
+    (found,) = check(rows(times=[0.04, 0.12, 0.28, 0.36]))["rate"]
+    assert found.startswith("set.csv:2: 8 times of ")
+    assert found.endswith("are frames of 25 a second; the file has 30")
+    assert check(rows(times=[0.1, 0.2, 0.3, 0.4])) == {}
+
+
+def test_a_moment_at_the_end_of_its_video_is_outside_as_the_networks_see_it(check):
+    (train, _) = check(rows(times=[1, LENGTH_S]))["moment"]
+    assert train.startswith("set.csv:4 (20 s)")
+    with pytest.raises(ValueError, match=r"at_s must be in"):
+        centred_indices(healthy(Path("a")).info, CLIP, LENGTH_S)
+    assert check(rows(times=[1, LENGTH_S - 1 / FPS])) == {}
+
+
+def test_boxes_of_a_detector_at_other_moments_are_named(check):
+    found = "video,time,x1,y1,x2,y2,score\n" + "".join(f"val.mp4,{k + 0.25},0.1,0.1,0.5,0.5,0.9\n" for k in range(1, 9))
+    (text,) = check(rows(), found=found)["apart"]
+    assert text.endswith(
+        "0 of its 8 moments are among the 8 labelled ones of its videos: do they count from another begin?"
+    )
+    assert check(rows(), found=found.replace(".25,", ",")) == {}
+    assert "apart" not in check(rows(), found=found + "val.mp4,1,0.1,0.1,0.5,0.5,0.9\n")
+    assert check(rows(), found=found.replace("val.mp4", "other.mp4")) == {}
+
+
+def test_names_that_are_almost_the_same_are_named(check):
+    text = rows(labels=("hugging", "lift left", "lift right")) + "".join(
+        f"train.mp4,9,{BOX},{label},train\n" for label in ("huging", "Lift Left")
+    )
+    assert check(text)["alike"] == [
+        "'Lift Left' with 1 people and 'lift left' with 16",
+        "'hugging' with 16 people and 'huging' with 1",
+    ]
 
 
 def test_boxes_for_another_size_of_picture_are_named(check):

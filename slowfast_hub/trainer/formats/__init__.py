@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from slowfast_hub.people.files import check_file
@@ -20,7 +21,7 @@ from slowfast_hub.trainer.formats.numbered import with_numbers
 from slowfast_hub.trainer.formats.something import read_something
 from slowfast_hub.trainer.formats.split import with_split
 from slowfast_hub.trainer.formats.tables import entries_of, read_table
-from slowfast_hub.trainer.keyframes import LabelledSet
+from slowfast_hub.trainer.keyframes import KeyFrame, LabelledSet
 from slowfast_hub.trainer.samples import LabelledVideos
 from slowfast_hub.video.reader import VIDEO_SUFFIXES
 
@@ -66,12 +67,19 @@ def read_videos(
 
 
 def first_rows(videos: LabelledSet, count: int = 5) -> list[tuple[str, str, str, str]]:
-    """(part, video with its time, labels, group) of the first samples, for people to see what was understood."""
-    rows = [(part, sample) for part in ("train", "val", "test") for sample in getattr(videos, part)]
-    return [
-        (part, sample.name, " | ".join(videos.classes[label] for label in sample.labels), sample.group)
-        for part, sample in rows[:count]
-    ]
+    """(part, video with its time, labels, group) of the first samples, or people, to see what was understood."""
+    return list(islice(rows_of(videos), count))
+
+
+def rows_of(videos: LabelledSet) -> Iterator[tuple[str, str, str, str]]:
+    for part in ("train", "val", "test"):
+        for sample in getattr(videos, part):
+            for who in sample.people if isinstance(sample, KeyFrame) and sample.people else (sample,):
+                box = (
+                    "" if who is sample else f": {who.person} {[round(side, 3) for side in who.box]}".replace("  ", " ")
+                )
+                labels = " | ".join(videos.classes[label] for label in who.labels)
+                yield part, f"{sample.name}{box}", labels, sample.group
 
 
 def understand(source: Path, videos: str | Path | None, group_from: str | None, fps: float | None) -> Found:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_videos import grey, png_bytes, write_counting
 
+from slowfast_hub.trainer.formats import first_rows
 from slowfast_hub.trainer.formats.people import read_people, write_people
 from slowfast_hub.trainer.keyframes import KeyFrame, LabelledPeople, Person
 from slowfast_hub.zoo.convert.refusal import ConvertError
@@ -65,6 +66,15 @@ def test_rows_become_key_frames_with_people_and_names_of_classes(folder):
     assert people(second, read.classes) == {LEFT: []}
     assert people(third, read.classes) == {RIGHT: ["jump", "run"]}
     assert (first.found, first.unit, first.title, read.evaluated) == (None, "normalised", "a.mp4", ())
+
+
+def test_the_first_rows_show_a_person_each(folder):
+    rows = (row("a.mp4", 1, LEFT, "a", "ann"), row("a.mp4", 1, LEFT, "b", "ann"), row("a.mp4", 1, RIGHT, "b", ""))
+    root = folder("a.mp4", boxes__csv=table(*rows, row("a.mp4", 2, ("", "", "", ""), "", "")))
+    assert first_rows(read_people(root / "boxes.csv", val_share=0)) == [
+        ("train", f"{root}/a.mp4 at 1 s: ann [0.0, 0.0, 0.5, 1.0]", "a | b", ""),
+        ("train", f"{root}/a.mp4 at 1 s: [0.5, 0.0, 1.0, 1.0]", "b", ""),
+    ]
 
 
 def test_a_list_beside_the_file_gives_classes_and_their_order(folder):
