@@ -51,7 +51,9 @@ TINY_PX = 8.0  # of a side of a box in the clip: half a cell of the last stage's
 BACKGROUND = ("background", "__background__", "none", "no action", "bg")
 RATES = (24.0, 25.0, 30.0, 50.0, 60.0)  # that times may have been counted at
 ON_FRAMES = 0.06  # frames: how near to one a time lies that was made of its number and rounded to milliseconds
-TOLD_TIMES = 8  # times with fractions, at least, before their rate is judged
+TOLD_TIMES = 8  # that may tell a rate, at least, before it is judged
+TOLD_PLACES = 4  # different ones in their second, at least
+ROUND_TIMES = (20, 8)  # of a second: such times are round ones, and tell no rate
 
 
 @dataclass(frozen=True)
@@ -339,13 +341,13 @@ def reason(times_s: Sequence[float], info: VideoInfo, *, most: bool) -> str:
 def rate_findings(people: LabelledPeople, infos: Mapping[str, VideoInfo]) -> Iterator[Finding]:
     """Times that are frames of another rate than the file's: the boxes drift away from the people.
 
-    A video with few times between whole seconds is judged together with the others of its rate.
+    A video with few times that are not round is judged together with the others of its rate.
     """
     groups: dict[tuple[str, float], dict[str, set[float]]] = defaultdict(dict)
     places: dict[str, str] = {}
     for video, frames in by_video(people).items():
         info = infos.get(video)
-        times_s = {frame.at_s for frame in frames if frame.at_s != int(frame.at_s)}
+        times_s = {frame.at_s for frame in frames if not is_round(frame.at_s)}
         if info is not None and info.times_s is None and times_s:
             places[video] = frames[0].where
             groups["" if len(times_s) < TOLD_TIMES else video, round(info.fps, 2)][video] = times_s
@@ -354,9 +356,14 @@ def rate_findings(people: LabelledPeople, infos: Mapping[str, VideoInfo]) -> Ite
         every = [time_s for times_s in videos.values() for time_s in times_s]
         rate = next((each for each in RATES if on_frames(every, each) > 0.95), None)
         first = next(iter(videos))
-        if len(every) >= TOLD_TIMES and rate is not None and on_frames(own, infos[first].fps) <= 0.5:
+        told = len(every) >= TOLD_TIMES and len({round(1000 * (time_s % 1)) for time_s in every}) >= TOLD_PLACES
+        if told and rate is not None and on_frames(own, infos[first].fps) <= 0.5:
             text = f"{places[first]}: {len(every)} times of {several([*videos])} are frames of {rate:g} a second"
             yield Finding("rate", f"{text}; the file has {fps:g}", tuple(videos))
+
+
+def is_round(time_s: float) -> bool:
+    return any(abs(time_s * parts - round(time_s * parts)) < 1e-6 for parts in ROUND_TIMES)
 
 
 def on_frames(times_s: Iterable[float], rate: float) -> float:
@@ -367,7 +374,13 @@ def on_frames(times_s: Iterable[float], rate: float) -> float:
 
 def picture_findings(people: LabelledPeople, infos: Mapping[str, VideoInfo], clip: ClipSpec) -> Iterator[Finding]:
     """Boxes outside their picture, far beyond its edge, or too small to be seen."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    found: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    sides_px = [side for frame in people.samples() if frame.unit == "px" for each in frame.people for side in each.box]
+    hint = (
+        "; all boxes lie in 0..100: are they per cent?"
+        if sides_px and 0 <= min(sides_px) <= max(sides_px) <= 100
+        else ""
+    )
     for frame in people.samples():
         info = infos.get(str(frame.video))
         if info is None:
@@ -376,15 +389,16 @@ def picture_findings(people: LabelledPeople, infos: Mapping[str, VideoInfo], cli
         scale = min(info.width, info.height) / clip.short_side
         for person in frame.people:
             x1, y1, x2, y2 = (value / side for value, side in zip(person.box, sides * 2))
-            name = f"{frame.where} [{', '.join(f'{value:g}' for value in person.box)}]"
+            name = f"{frame.where} [{', '.join(f'{value:g}' for value in person.box)}]", frame.where
             if x2 <= 0 or y2 <= 0 or x1 >= 1 or y1 >= 1:
-                found["picture", f"outside of {info.width} x {info.height} px"].append(name)
+                found["picture", f"outside of {info.width} x {info.height} px{hint}"].append(name)
             elif min(x1, y1) < -FAR or max(x2, y2) > 1 + FAR:
-                found["beyond", f"reaches out of {info.width} x {info.height} px"].append(name)
+                found["beyond", f"reaches out of {info.width} x {info.height} px{hint}"].append(name)
             elif min((x2 - x1) * info.width, (y2 - y1) * info.height) / scale < TINY_PX:
                 found["tiny", f"less than {TINY_PX:g} px in a clip of {clip.short_side} px"].append(name)
     for (kind, text), names in found.items():
-        yield Finding(kind, f"{several(names)}: {text}")
+        shown_names, rows = zip(*names)
+        yield Finding(kind, f"{several(shown_names)}: {text}", rows=rows)
 
 
 def alike_findings(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:

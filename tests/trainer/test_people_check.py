@@ -19,9 +19,9 @@ HEADER = "video,time,x1,y1,x2,y2,label,split\n"
 BOX = "0.1,0.2,0.6,0.8"
 
 
-def healthy(path: Path, *, fps: float = FPS) -> VideoCheck:
-    """A file like no other, of 640 x 480 px and 20 s."""
-    info = VideoInfo(str(path), frames=round(fps * LENGTH_S), fps=fps, width=640, height=480)
+def healthy(path: Path, *, fps: float = FPS, size: tuple[int, int] = (640, 480)) -> VideoCheck:
+    """A file like no other, of 20 s."""
+    info = VideoInfo(str(path), frames=round(fps * LENGTH_S), fps=fps, width=size[0], height=size[1])
     told = path.name.encode() * 90
     return VideoCheck(str(path), info, decoded=info.frames, sha256=path.name, fingerprint=told[:270])
 
@@ -37,7 +37,9 @@ def rows(*, times=range(1, 9), box: str = BOX, labels=("a", "b")) -> str:
 def check(tmp_path):
     """check(text, **files): {kind: [texts]} of a table beside two healthy videos; `found` and `actions` are files."""
 
-    def run(text: str, *, fps: float = FPS, name: str = "set.csv", **how: object) -> dict[str, list[str]]:
+    def run(
+        text: str, *, fps: float = FPS, size: tuple[int, int] = (640, 480), name: str = "set.csv", **how: object
+    ) -> dict[str, list[str]]:
         for video in ("train.mp4", "val.mp4"):
             (tmp_path / video).touch()
         (tmp_path / name).write_text(text)
@@ -51,7 +53,7 @@ def check(tmp_path):
         told = list(table_findings(sources))
         people = people_left(sources, told, offset_s=how.get("offset_s"), group_from=None, val_share=0, seed=0)
         videos = {Path(frame.video) for frame in people.samples()}
-        report = report_of_people(people, told, [healthy(video, fps=fps) for video in sorted(videos)], CLIP)
+        report = report_of_people(people, told, [healthy(video, fps=fps, size=size) for video in sorted(videos)], CLIP)
         assert list(summary(report))[-1] == (
             "no errors" if report.passed else "errors: put them right before you train"
         )
@@ -203,7 +205,9 @@ def test_one_moment_behind_the_end_is_named_and_an_offset_cures_a_cut_film(check
 def test_times_that_are_frames_of_another_rate_are_named(check):
     """Frames 1, 2, 3 ... of 25 a second lie between those of a file of 30, and their boxes drift away."""
     found = check(rows(times=[round(number / 25, 3) for number in range(1, 24, 2)]))
-    assert [text.partition(": ")[2].partition(" of ")[0] for text in found["rate"]] == ["12 times"] * 2
+    assert [text.partition(": ")[2].partition(" of ")[0] for text in found["rate"]] == [
+        "10 times"
+    ] * 2  # but 0.2 and 0.6
     assert found["rate"][0].endswith("are frames of 25 a second; the file has 30")
 
 
@@ -212,7 +216,8 @@ def test_few_times_of_each_video_are_judged_together(check):
     (found,) = check(rows(times=[0.04, 0.12, 0.28, 0.36]))["rate"]
     assert found.startswith("set.csv:2: 8 times of ")
     assert found.endswith("are frames of 25 a second; the file has 30")
-    assert check(rows(times=[0.1, 0.2, 0.3, 0.4])) == {}
+    for round_times in ([0.1, 0.2, 0.3, 0.4], [0.25, 0.75, 1.25, 1.75], [k / 8 for k in range(1, 40)]):
+        assert check(rows(times=round_times)) == {}
 
 
 def test_a_moment_at_the_end_of_its_video_is_outside_as_the_networks_see_it(check):
@@ -247,6 +252,8 @@ def test_names_that_are_almost_the_same_are_named(check):
 def test_boxes_for_another_size_of_picture_are_named(check):
     found = check(rows(box="700,100,900,300"))
     assert found["picture"][0].endswith("outside of 640 x 480 px")
+    found = check(rows(box="5,10,90,99.5"), size=(80, 60))
+    assert found["beyond"][0].endswith("reaches out of 80 x 60 px; all boxes lie in 0..100: are they per cent?")
     found = check(rows(box="500,100,900,300"))
     assert found["beyond"][0].endswith("reaches out of 640 x 480 px")
     found = check(rows(box="500,100,510,300"))

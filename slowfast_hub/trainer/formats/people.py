@@ -207,10 +207,7 @@ def labelled(
     need_videos: bool = True,
 ) -> LabelledPeople:
     """Key frames of what was gathered."""
-    units = {table.unit: table.file.name for table in sources.all_tables()}
-    if sources.found and len(units) > 1:
-        names = " and ".join(f"{unit} in {name}" for unit, name in units.items())
-        raise ValueError(f"boxes are {names}; bring them, and those that were found, into one unit")
+    sources = replace(sources, found=tuple(found_in_unit(sources, table) for table in sources.found))
     for table in sources.all_tables():
         for unit, rows in rows_by_unit(table).items():
             boxed = table.only(rows & table.occupied)
@@ -273,6 +270,28 @@ def drafts_of(sources: Sources, classes: Classes) -> Drafts:
             said.labels.update(meant[table.labels[row]])
             said.score = max((each for each in (said.score, scores[row]) if each is not None), default=None)
     return drafts
+
+
+def found_in_unit(sources: Sources, table: BoxTable) -> BoxTable:
+    """Boxes of a detector in the unit of the truth, by the sizes of the videos; ValueError where that cannot be."""
+    units = {unit: each for _, each in sources.tables for unit, rows in rows_by_unit(each).items() if bool(rows.any())}
+    if set(units) == {table.unit}:
+        return table
+    names = " and ".join(f"{unit} in {each.file.name}" for unit, each in {**units, table.unit: table}.items())
+    if len(units) > 1:
+        raise ValueError(f"boxes are {names}; bring the truth, and boxes that were found, into one unit")
+    sizes = dict.fromkeys(set(table.videos), (1, 1))
+    for name in {name for _, each in sources.tables for name in each.videos} & set(sizes):
+        try:
+            info = sources.videos.info(name)
+        except (VideoError, OSError) as error:
+            raise ValueError(
+                f"boxes are {names}; bring them into one unit, as {name} has no known size: {error}"
+            ) from error
+        sizes[name] = info.width, info.height
+    sides = torch.tensor([sizes[name] * 2 for name in table.videos], dtype=torch.float64)
+    (unit,) = units
+    return replace(table, unit=unit, boxes=table.boxes * sides if unit == "px" else table.boxes / sides)
 
 
 def rows_by_unit(table: BoxTable) -> dict[Unit, Tensor]:

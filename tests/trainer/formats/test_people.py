@@ -279,10 +279,24 @@ def test_mmaction2s_proposals_are_boxes_of_a_detector(ava):
     assert len(val) == 1
 
 
+def test_boxes_of_a_detector_come_into_the_unit_of_the_truth(tmp_path):
+    """Pictures of 64 x 48 px."""
+    write_counting(tmp_path / "a.mkv", 30)
+    (tmp_path / "boxes.csv").write_text(table(row("a.mkv", 1, LEFT, "a", "")))
+    (tmp_path / "found.csv").write_text("video,time,x1,y1,x2,y2,score\na.mkv,1,0,0,32,48,0.9\nb.mkv,1,0,0,32,48,0.9\n")
+    (frame,) = read_people(tmp_path / "boxes.csv", found=tmp_path / "found.csv", val_share=0).train
+    assert (frame.unit, frame.found) == ("normalised", (Person(LEFT, (), 0.9),))
+    (tmp_path / "boxes.csv").write_text(table(row("a.mkv", 1, (0, 0, 32, 48), "a", "")))
+    (tmp_path / "found.csv").write_text("video,time,x1,y1,x2,y2,score\na.mkv,1,0,0,0.5,1,0.9\n")
+    (frame,) = read_people(tmp_path / "boxes.csv", found=tmp_path / "found.csv", val_share=0).train
+    assert (frame.unit, frame.found) == ("px", (Person((0, 0, 32, 48), (), 0.9),))
+
+
 def test_boxes_of_two_units_are_never_held_together(ava):
     (ava / "ava_val_predicted_boxes.csv").write_text("other,0950,50,0,90,100,,0.91\n")
     with pytest.raises(
-        ValueError, match=r"boxes are normalised in .* and px in ava_val_predicted_boxes.csv; bring them"
+        ValueError,
+        match=r"boxes are normalised in .* and px in ava_val_predicted_boxes.csv; bring them .* as other has no",
     ):
         read_people(ava)
 
