@@ -19,6 +19,7 @@ from slowfast_hub.apps.console import Json, asked, complain, err, out, print_jso
 from slowfast_hub.apps.draw import PICTURES, draw_moment, write_annotated
 from slowfast_hub.apps.options import Compile, Device, Limit, Precision, limits_of
 from slowfast_hub.apps.timeline import COLUMNS, STOPPED, clock
+from slowfast_hub.people.boxes import PERSON_SCORE
 from slowfast_hub.spec import LONG, Detection, VideoError, one_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def detect(
         str | None,
         typer.Option(help="Find people with this detector of torchvision; fasterrcnn_resnet50_fpn when left out."),
     ] = None,
-    person_score: Annotated[float, typer.Option(min=0, max=1, help="... and with at least this score.")] = 0.8,
+    person_score: Annotated[float, typer.Option(min=0, max=1, help="... and with at least this score.")] = PERSON_SCORE,
     at: Annotated[float | None, typer.Option(help="One moment alone, in seconds of the file.")] = None,
     every: Annotated[float | None, typer.Option(help="Seconds from moment to moment; 1 when left out.")] = None,
     file: Annotated[Path | None, typer.Option("--out", help="The file to write: .json or .csv.")] = None,

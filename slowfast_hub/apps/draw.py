@@ -209,8 +209,8 @@ def write_annotated(
     """The video with people drawn on it, as an MP4 file (H.264, no sound), whole or not there.
 
     detections: in the order of time; each is asked for when its time comes, so memory does not grow with the length.
-    held_s: how far from a moment what was seen there is still shown; between two that are at most twice that apart it is
-        shown all the time.
+    held_s: how far from a moment what was seen there is still shown; between two that are at most twice that apart, all
+        the time.
     Of a picture with odd sides the last row or column is left out. Errors: VideoError.
     """
     from slowfast_hub.video.encode import write_mp4

@@ -154,4 +154,4 @@ def test_without_the_extra_its_name_is_said(clips, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     done = command("--data", clips)
     assert done.exit_code == 2
-    assert 'training needs accelerate: pip install "slowfast-hub[train]"' in done.stderr
+    assert 'training needs accelerate: pip install "slowfast-hub[train]", in a clone -e ".[train]"' in done.stderr
