@@ -210,7 +210,8 @@ def labelled(
     sources = replace(sources, found=tuple(found_in_unit(sources, table) for table in sources.found))
     for table in sources.all_tables():
         for unit, rows in rows_by_unit(table).items():
-            boxed = table.only(rows & table.occupied)
+            there = rows & table.occupied
+            boxed = table if bool(there.all()) else table.only(there)
             check_boxes(boxed.boxes, unit=unit, where=boxed.where)
     classes = checked_classes(sources)
     drafts = drafts_of(sources, classes)
@@ -266,9 +267,12 @@ def drafts_of(sources: Sources, classes: Classes) -> Drafts:
             if not occupied[row]:
                 continue
             there = draft.found if is_found and is_found[row] else draft.people
-            said = there.setdefault((tuple(boxes[row]), table.people[row]), Said())
+            who = (tuple(boxes[row]), table.people[row])
+            said = there.get(who) or there.setdefault(who, Said())
             said.labels.update(meant[table.labels[row]])
-            said.score = max((each for each in (said.score, scores[row]) if each is not None), default=None)
+            score = scores[row]
+            if score is not None and (said.score is None or score > said.score):
+                said.score = score
     return drafts
 
 
