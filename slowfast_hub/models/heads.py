@@ -94,7 +94,7 @@ class RoIHead(nn.Module):
 
     def features(self, maps: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Features of every box: `(N, num_features)`."""
-        check_rois(rois, len(maps[0]))
+        check_rois(rois, maps[0].shape[0])  # len() would make a constant of it while a graph is exported
         flat = [m.mean(2) if self.roi.time_pool == "mean" else m.amax(2) for m in maps]
         # In float32, as half precision has no place between 256 and 257 px.
         cut = roi_align(torch.cat(flat, dim=1).float(), rois.float(), self.roi.grid, self.SCALE, self.roi.aligned)

@@ -39,7 +39,7 @@ def plain_roi_align(maps: Tensor, rois: Tensor, grid: int, scale: float, aligned
     down = shares(begin[:, 1], size[:, 1], grid, height)
     right = shares(begin[:, 0], size[:, 0], grid, width)
     places = maps.permute(0, 2, 3, 1)  # (B, H, W, C)
-    if len(maps) == 1:  # no copy of the map for each box
+    if maps.shape[0] == 1:  # no copy of the map for each box
         rows = (down.flatten(0, 1) @ places[0].flatten(1)).view(rois.shape[0], grid, width, maps.shape[1])
     else:
         rows = torch.einsum("ngh,nhwc->ngwc", down, places[rois[:, 0].long()])

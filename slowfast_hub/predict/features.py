@@ -295,7 +295,9 @@ def choose_maps(name: str, arch: Arch, pathway: Pathways, pool: bool) -> tuple[i
 def check_has_windows(name: str, arch: Arch) -> None:
     """A ValueError for a network that does not see windows of a video."""
     if arch.roi is not None:
-        raise ValueError(f"{name} is a detector, whose features are those of boxes: PeopleFeatureExtractor gives them")
+        raise ValueError(
+            f"{name} is a detector, whose features are those of boxes: --boxes, in Python PeopleFeatureExtractor"
+        )
     if arch.in_chans != 3 or getattr(arch, "fast_input", "rgb") == "flow":
         raise ValueError(f"{name} sees optical flow, not pictures: call its forward_features with clips of flow")
     if arch.clip.sampling == "segments":

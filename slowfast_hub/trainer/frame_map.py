@@ -88,7 +88,7 @@ def frame_map(
     iou: the overlap that is enough.
     order: which of a frame's detections takes a truth: that which comes first ("file", PySlowFast, and every figure of
         this package), or, to compare with figures of others, that with the highest score ("score", MMAction2 and later
-        versions of ActivityNet's reader).
+        versions of ActivityNet's reader, which has equal scores in the order of the truth's frames).
     ValueError for classes out of range.
     """
     whole("num_classes", num_classes, 1)

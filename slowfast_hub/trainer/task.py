@@ -96,6 +96,10 @@ class ClassifyPeople:
 
     def check(self) -> None:
         recipe = self.recipe
+        parts = {"training": self.samples, "val": self.people.val}
+        for part, frames in parts.items():
+            if frames and not any(frame.labels for frame in frames):
+                raise ValueError(f"nobody in the {part} part has a label: there is nothing to learn, or to measure")
         if recipe.rand_augment:
             raise ValueError("rand_augment shears and shifts pictures, and boxes would not follow: leave it out")
         if recipe.eval_views != Recipe.eval_views:

@@ -12,7 +12,7 @@ from slowfast_hub.models import VideoModel, build
 from slowfast_hub.zoo.describe import Description, read_header
 from slowfast_hub.zoo.fetch import weights_path
 from slowfast_hub.zoo.hub import find_pretrained, hub_source
-from slowfast_hub.zoo.load import load_weights, num_classes_in
+from slowfast_hub.zoo.load import num_classes_in, take_tensors
 from slowfast_hub.zoo.manifest import arch_changes, labels_of
 from slowfast_hub.zoo.registry import find_arch, override, weights_info
 
@@ -104,7 +104,7 @@ def built(
     else:
         with torch.device("meta"):  # no time for random values that the file replaces
             model = build(arch)
-        load_weights(model, weights, new_head=new_head)
+        take_tensors(model, weights, new_head=new_head)
         if new_head:
             model.reset_classifier(arch.num_classes)
     model.labels = () if new_head else description.labels

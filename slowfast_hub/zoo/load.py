@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,6 +15,7 @@ from slowfast_hub.spec import LoadReport
 CLASSIFIER = "head.fc."
 ALIGNED = 64  # bytes: where torch's allocator begins tensors on the CPU
 MAX_HEADER = 4 << 20
+HARMLESS = ("num_classes", "dropout", "zero_init_last")  # fields that change no answer of the same tensors
 
 
 class LoadError(ValueError):
@@ -21,11 +25,38 @@ class LoadError(ValueError):
 def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False) -> LoadReport:
     """Take the tensors of a safetensors file into `model`, all of them; nothing is changed when one does not fit.
 
+    A warning where the file was written for a network that does something else with the same tensors, as another
+    RoIAlign, clip or pool: `create_model(name, checkpoint_path=source)` makes the network that the file describes.
     new_head: keep the model's fresh classifier (`head.fc`) instead of the file's.
     Tensors stored in half precision are widened to the model's type. A model on the meta device takes the tensors of
     the file themselves: they stay mapped to the file and are read when they are first used.
     """
-    path = Path(source)
+    report = take_tensors(model, Path(source), new_head=new_head)
+    if found := other_fields(model, Path(source)):
+        warnings.warn(
+            f"{source} was written for a network with {shorten(found)}: create_model(name, checkpoint_path=...) "
+            "makes that one",
+            stacklevel=2,
+        )
+    return report
+
+
+def other_fields(model: nn.Module, path: Path) -> list[str]:
+    """The fields of its network that a file tells otherwise than `model` has them, where both tell any."""
+    arch, text = getattr(model, "arch", None), read_metadata(path).get("slowfast_hub", "null")
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LoadError(f"{path}: its header does not describe a network: {error}") from error
+    told = told.get("arch") if isinstance(told, dict) else None
+    if arch is None or not isinstance(told, dict):
+        return []
+    own = json.loads(json.dumps(asdict(arch)))
+    return [f"{name}={told[name]!r}" for name in own if name not in HARMLESS and told.get(name, own[name]) != own[name]]
+
+
+def take_tensors(model: nn.Module, path: Path, *, new_head: bool) -> LoadReport:
+    """`load_weights`, for who knows how the network differs from that of the file."""
     tensors = read_safetensors(path)
     own = model.state_dict()
     fresh = tuple(key for key in own if new_head and key.startswith(CLASSIFIER))

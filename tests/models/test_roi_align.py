@@ -1,9 +1,12 @@
 """RoIAlign in plain torch against torchvision's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_networks import TINY, tiny_network
 from torch import nn
 from torchvision.ops import roi_align
 
@@ -84,3 +87,13 @@ def test_reversed_boxes_are_refused_and_not_sampled():
     head = RoIHead(4, 3, RoISpec(), dropout=0.0)
     with pytest.raises(ValueError, match=r"x1 <= x2 and y1 <= y2; got \[50.0, 0.0, 10.0, 10.0\]"):
         head([torch.zeros(1, 4, 1, 8, 8)], torch.tensor([[0.0, 50, 0, 10, 10]]))
+
+
+def test_an_exported_detector_takes_any_number_of_clips_and_boxes():
+    model = tiny_network(roi=RoISpec(aligned=True), clip=replace(TINY.clip, short_side=32, crop=32))
+    clips, rois = torch.randn(2, 3, 8, 32, 32), torch.tensor([[0.0, 2, 2, 20, 30], [1, 0, 0, 32, 32], [1, 5, 5, 9, 9]])
+    several = ({0: torch.export.Dim("clips")}, {0: torch.export.Dim("boxes")})
+    program = torch.export.export(model, (clips, rois), dynamic_shapes=several).module()
+    more = torch.randn(3, 3, 8, 32, 32)
+    for batch, boxes in ((clips, rois), (more, torch.cat([rois, torch.tensor([[2.0, 1, 1, 30, 9]])]))):
+        torch.testing.assert_close(program(batch, boxes), model(batch, boxes), rtol=0, atol=1e-4)

@@ -153,6 +153,9 @@ def test_half_precision_is_compared_on_whole_pictures():
     assert 0 < log[0]["difference"] < 0.05
 
 
+UNKNOWN = tuple(
+    replace(frame, people=tuple(replace(person, labels=()) for person in frame.people)) for frame in pairs_of_bars(2)
+)
 FOUND = LabelledPeople(("right", "left"), tuple(replace(frame, found=()) for frame in pairs_of_bars(4)))
 
 
@@ -167,6 +170,8 @@ FOUND = LabelledPeople(("right", "left"), tuple(replace(frame, found=()) for fra
         (detecting(eval_views="10x3"), people(), "a detector sees whole pictures"),
         (detecting(found_iou=0.9), FOUND, "no key frame has any"),
         (detecting(), LabelledPeople(("right", "left"), ()), "there are no key frames to train on"),
+        (detecting(), LabelledPeople(("right", "left"), UNKNOWN), "nobody in the training part has a label"),
+        (detecting(), replace(people(), val=UNKNOWN), "nobody in the val part has a label"),
     ],
 )
 def test_what_a_recipe_and_a_set_cannot_do_together_is_said_before_the_first_step(recipe, labelled, said):

@@ -1,6 +1,7 @@
 """A file of weights goes into a network whole or not at all."""
 
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slowfast_hub.models import SlowFast
+from slowfast_hub.spec import RoISpec
 from slowfast_hub.zoo.create import create_model
+from slowfast_hub.zoo.describe import Description, to_header
 from slowfast_hub.zoo.load import LoadError, load_weights
 
 
@@ -133,3 +136,20 @@ def test_truncated_file_is_refused_and_changes_nothing(tmp_path, weights, kept: 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.safetensors: no such file of weights"):
         load_weights(small(), tmp_path / "nowhere.safetensors")
+
+
+def test_a_file_of_another_network_with_the_same_tensors_is_loaded_with_a_warning(tmp_path):
+    """RoIAlign has no tensors: nothing else would tell that a converted detector wants another one."""
+    small = {"depth": 14, "width": 8, "num_classes": 3}
+    made = create_model("slowfast_det_r50_8x8", **small, roi=RoISpec(grid=8, aligned=True))
+    save_file(
+        made.state_dict(), tmp_path / "made.safetensors", to_header(Description("slowfast_det_r50_8x8", made.arch))
+    )
+    other = create_model("slowfast_det_r50_8x8", **small)
+    with pytest.warns(UserWarning, match=r"written for a network with roi=.*'grid': 8.*checkpoint_path"):
+        load_weights(other, tmp_path / "made.safetensors")
+    same = create_model("slowfast_det_r50_8x8", checkpoint_path=tmp_path / "made.safetensors")
+    assert same.arch.roi == RoISpec(grid=8, aligned=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_weights(same, tmp_path / "made.safetensors")
