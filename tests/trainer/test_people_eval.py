@@ -209,7 +209,7 @@ torch.set_num_threads(1)
 frames = [KeyFrame(file, 0.5 + i, (Person((0.1, 0.1, 0.5, 0.9), (i,)),)) for i in range(2) for file in sys.argv[1:]]
 found = evaluate_people(network(), frames, classes=CLASSES)
 assert found.detections.frames.tolist() == [i for i in range(4) for _ in CLASSES]
-os.write(1, f"{found.detections.scores.round(5).tolist()}\n".encode())  # at once: the other writes there too
+os.write(1, (str(found.detections.scores.round(5).tolist()) + chr(10)).encode())  # at once: the other writes there too
 """
 
 
