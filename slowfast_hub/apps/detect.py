@@ -17,7 +17,7 @@ from rich.text import Text
 
 from slowfast_hub.apps.console import Json, asked, complain, err, out, print_json, usage
 from slowfast_hub.apps.draw import PICTURES, draw_moment, write_annotated
-from slowfast_hub.apps.options import Compile, Device, Limit, Precision, limits_of
+from slowfast_hub.apps.options import Compile, Device, Limit, Precision, limits_of, sides_of
 from slowfast_hub.apps.timeline import COLUMNS, STOPPED, clock
 from slowfast_hub.people.boxes import PERSON_SCORE
 from slowfast_hub.spec import LONG, Detection, VideoError, one_of
@@ -82,7 +82,7 @@ def detect(
         detector = Detector(
             model,
             people=boxes,
-            scales=None if scales is None else numbers(scales),
+            scales=None if scales is None else sides_of(scales),
             flip=flip,
             device=device,
             batch_size=batch_size,
@@ -165,14 +165,6 @@ def check_target(option: str, file: Path | None, suffixes: Sequence[str], video:
         raise ValueError(f"{option} {file} is the video itself; choose another name")
     if file.exists() and not force:
         raise FileExistsError(f"{file} is there already; choose another name, or pass --force")
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """The whole numbers between commas."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--scales is whole numbers of px, such as 224,256,320; got {text!r}") from None
 
 
 def as_row(detection: Detection, top_k: int, score: float) -> Row:

@@ -12,6 +12,7 @@ import typer
 from rich.progress import Progress
 
 from slowfast_hub.apps.console import COLUMNS, asked, complain, err, print_json, usage
+from slowfast_hub.apps.options import sides_of
 from slowfast_hub.apps.sets import show_set
 from slowfast_hub.apps.tested import alone, part_of, warn_of_training_videos
 from slowfast_hub.spec import Limits, VideoError
@@ -53,7 +54,6 @@ def eval_people(
 
     first: of several processes, the one that speaks.
     """
-    from slowfast_hub.apps.detect import numbers
     from slowfast_hub.predict.detector import check_takes_boxes
     from slowfast_hub.predict.network import open_network
     from slowfast_hub.trainer import people_eval
@@ -69,7 +69,7 @@ def eval_people(
         networks = [open_network(name, device=device, check=check_takes_boxes) for name in models]
         for name, network in networks:  # what does not fit shows before hours of work
             matched(name, network, people.classes)
-        sides = None if scales is None else numbers(scales)
+        sides = None if scales is None else sides_of(scales)
     everywhere = all(frame.found is not None for frame in frames)
     score = partial(
         people_eval.evaluate_people,

@@ -41,6 +41,14 @@ def limits_of(pairs: list[str] | None, limits: Limits) -> Limits:
     return replace(limits, **values)
 
 
+def sides_of(text: str) -> tuple[int, ...]:
+    """The sides in px of --scales: whole numbers between commas."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--scales is whole numbers of px, such as 224,256,320; got {text!r}") from None
+
+
 # Options that some commands have for sets of either kind: who is measured, trained or checked on the other, is told.
 OF_VIDEOS = ("--views", "--multilabel")
 OF_PEOPLE = (
