@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 
 from slowfast_hub.people.boxes import Box, Unit
 from slowfast_hub.spec import Limits
-from slowfast_hub.trainer.samples import LabelledVideos
+from slowfast_hub.trainer.samples import LabelledVideos, video_name
 from slowfast_hub.video.reader import Video, VideoReader, open_video
 
 Instant = tuple[str, int]  # video, milliseconds
@@ -55,10 +55,7 @@ class KeyFrame:
     @property
     def name(self) -> str:
         """The moment as people know it."""
-        video = (
-            fspath(self.video) if isinstance(self.video, str | PathLike) else self.title or type(self.video).__name__
-        )
-        return f"{video} at {self.at_s:g} s"
+        return f"{video_name(self.video, self.title)} at {self.at_s:g} s"
 
     @property
     def labels(self) -> tuple[int, ...]:

@@ -11,6 +11,11 @@ from slowfast_hub.spec import Limits
 from slowfast_hub.video.reader import Video, VideoReader, open_video, part_of
 
 
+def video_name(video: Video, title: str) -> str:
+    """A video as people know it: its path; of one in memory its title, else what it is."""
+    return fspath(video) if isinstance(video, str | PathLike) else title or type(video).__name__
+
+
 @dataclass(frozen=True)
 class Span:
     """A label that holds for a part of a video, in seconds of the file (Charades)."""
@@ -47,9 +52,7 @@ class Sample:
     @property
     def name(self) -> str:
         """The video as people know it, with its part."""
-        video = (
-            fspath(self.video) if isinstance(self.video, str | PathLike) else self.title or type(self.video).__name__
-        )
+        video = video_name(self.video, self.title)
         if self.start_s is None and self.end_s is None:
             return video
         return f"{video} [{self.start_s or 0:g} s to {'its end' if self.end_s is None else f'{self.end_s:g} s'}]"
